@@ -1,0 +1,1 @@
+"""The contracts, the sequence, the unified model, generation and training: no modality but text."""

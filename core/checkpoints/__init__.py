@@ -1,0 +1,1 @@
+"""Checkpoints: folders written whole, read with proof."""

@@ -1,0 +1,1 @@
+"""One engine that writes text and media, interleaved."""

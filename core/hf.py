@@ -1,0 +1,49 @@
+"""The only door to transformers: everything that the library is used for goes through here."""
+
+import importlib
+import importlib.util
+import sys
+import types
+from typing import Any
+
+from polyjanus.core.errors import WiringError
+
+
+def _guard_torchaudio() -> None:
+    """Make `import torchaudio` harmless where its binary does not fit this torch.
+
+    transformers imports torchaudio wherever it is installed; a CUDA build beside a CPU torch raises OSError there.
+    """
+    if "torchaudio" in sys.modules or importlib.util.find_spec("torchaudio") is None:
+        return
+    try:
+        importlib.import_module("torchaudio")
+    except (OSError, ImportError, RuntimeError):
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
+            del sys.modules[name]
+        stub = types.ModuleType("torchaudio._extension")
+        stub.__dict__.update(
+            _IS_TORCHAUDIO_EXT_AVAILABLE=False,
+            _IS_ALIGN_AVAILABLE=False,
+            _check_cuda_version=lambda: None,
+            fail_if_no_align=lambda function: function,  # type: ignore[misc]
+        )
+        sys.modules["torchaudio._extension"] = stub
+
+
+def transformers() -> Any:
+    """Return the transformers package."""
+    _guard_torchaudio()
+    return importlib.import_module("transformers")
+
+
+def config_of(architecture: dict[str, Any] | None, pretrained: str | None, revision: str | None = None) -> Any:
+    """Return a transformers config, from settings or from a local or cached checkpoint; never runs remote code."""
+    library = transformers()
+    if architecture is not None:
+        settings = dict(architecture)
+        model_type = settings.pop("model_type")
+        if model_type not in library.CONFIG_MAPPING:
+            raise WiringError(f"transformers {library.__version__} has no model_type {model_type!r}")
+        return library.AutoConfig.for_model(model_type, **settings)
+    return library.AutoConfig.from_pretrained(pretrained, revision=revision, trust_remote_code=False)

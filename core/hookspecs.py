@@ -1,0 +1,35 @@
+"""The hooks that a plugin may implement; this page is the whole list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from polyjanus.core.registry import Registries
+
+PROJECT = "polyjanus"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register(registries: Registries) -> None:
+    """Add settings classes to the registries; called once, must not import torch."""
+
+
+@hookspec
+def run_started(folder: Path, resumed: bool) -> None:
+    """Called when a training run is about to take its first step; `folder` is the run's."""
+
+
+@hookspec
+def step_finished(record: dict[str, Any]) -> None:
+    """Called after every optimiser step with the record that also goes to `log.jsonl`."""
+
+
+@hookspec
+def checkpoint_saved(folder: Path, step: int) -> None:
+    """Called when a checkpoint is complete on disk."""

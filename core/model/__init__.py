@@ -1,0 +1,1 @@
+"""The unified model: embed, scatter, backbone, heads."""

@@ -1,0 +1,1 @@
+"""Messages to sequences: typed parts, templates, spans, packing."""

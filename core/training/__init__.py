@@ -1,0 +1,1 @@
+"""Stages, the loop, and the state that survives it."""

@@ -1,0 +1,1 @@
+"""Pipelines that run, and what they need."""

@@ -1,0 +1,1 @@
+"""Built-in components of no modality, registered through the same door as everyone else."""
