@@ -55,11 +55,12 @@ class Document:
                 return None
         return value
 
-    def component(self, path: str) -> str:
-        """Return `file:line` of a component path such as `image.generate.head`, for messages."""
-        names = path.split(".")
-        place: Place = tuple(names) if names[0] in ("backbone", "text") else ("modalities", *names)
-        return str(self.origin(place))
+    def place(self, component: str) -> Place:
+        """Return the place of a component path such as `image.generate.head`."""
+        names = component.split(".")
+        if names == ["marks"]:
+            return ("modalities",)
+        return tuple(names) if names[0] in ("backbone", "text") else ("modalities", *names)
 
 
 def read_document(

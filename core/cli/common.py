@@ -1,0 +1,80 @@
+"""What every command shares: the plugins, and where output goes (results to stdout, all else to stderr)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from polyjanus.core.config.reading import Loaded
+    from polyjanus.core.manager import Plugins
+    from polyjanus.core.registry import Registries
+
+PLUGINS_VARIABLE = "POLYJANUS_PLUGINS"
+"""Environment variable that names one-file plugins, separated like the paths of PATH."""
+
+
+@dataclass
+class Session:
+    """One call of the command line: its global options, and the plugins, which are loaded when first needed."""
+
+    is_debug: bool = False
+    plugin_files: tuple[str, ...] = ()
+    third_party: bool = True
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def plugins(self) -> Plugins:
+        """Return the plugins; the first call loads them and names the broken ones on stderr."""
+        return self._plugins
+
+    def registries(self) -> Registries:
+        """Return the registries that the plugins filled."""
+        return self.plugins().registries
+
+    def read(self, file: Path | str, overrides: Sequence[str] = ()) -> Loaded:
+        """Return a validated pipeline."""
+        from polyjanus.core.config.reading import read_pipeline
+
+        return read_pipeline(file, self.registries(), overrides, self.environ)
+
+    @cached_property
+    def _plugins(self) -> Plugins:
+        from polyjanus.core.manager import load_plugins
+
+        named = self.environ.get(PLUGINS_VARIABLE, "") if self.third_party else ""
+        files = [*filter(None, named.split(os.pathsep)), *self.plugin_files]
+        plugins = load_plugins(files, third_party=self.third_party)
+        for name, reason in plugins.broken.items():
+            log(f"warning: plugin {name} could not be loaded: {reason}")
+        for registry in plugins.registries:
+            for sentence in registry.conflicts():
+                log(f"warning: {sentence}")
+        return plugins
+
+
+def echo(text: str) -> None:
+    """Write a line of a result to stdout."""
+    click.echo(text)
+
+
+def echo_json(value: Any) -> None:
+    """Write a result to stdout as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def log(text: str) -> None:
+    """Write a line that is not a result to stderr."""
+    click.echo(text, err=True)
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the files and the `key=value` overrides among the arguments."""
+    files = [argument for argument in arguments if "=" not in argument or Path(argument).exists()]
+    return files, [argument for argument in arguments if argument not in files]

@@ -1,0 +1,153 @@
+"""`polyjanus plugins`: what is installed, and what each part can be told."""
+
+from __future__ import annotations
+
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import click
+
+from polyjanus.core.cli.common import Session, echo, echo_json
+from polyjanus.core.errors import RegistryError, UsageError, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic.fields import FieldInfo
+
+    from polyjanus.core.registry import Entry, Registries
+
+
+@click.group(name="plugins")
+def command() -> None:
+    """List what is installed, and what each part can be told."""
+
+
+@command.command(name="list")
+@click.option("--kind", help="Only this kind, such as encoder or head.")
+@click.option("--json", "is_json", is_flag=True, help="Print a list of entries as JSON.")
+@click.pass_obj
+def list_plugins(session: Session, kind: str | None, is_json: bool) -> None:
+    """List every type that a pipeline may name."""
+    rows = [row(entry) for entry in _entries(session.registries(), kind)]
+    if is_json:
+        echo_json(rows)
+        return
+    kinds = max((len(each["kind"]) for each in rows), default=0)
+    types = max((len(each["type"]) for each in rows), default=0)
+    for each in rows:
+        missing = "" if each["available"] else f"  [needs pip install {_install(each)}]"
+        echo(f"{each['kind']:{kinds}}  {each['type']:{types}}  {each['summary']} ({each['distribution']}){missing}")
+
+
+@command.command(name="info")
+@click.argument("name")
+@click.option("--kind", help="Only this kind, such as encoder or head.")
+@click.option("--json", "is_json", is_flag=True, help="Print a list of entries with their fields as JSON.")
+@click.pass_obj
+def show_plugin(session: Session, name: str, kind: str | None, is_json: bool) -> None:
+    """Show one type: what it is, who offers it, and its settings."""
+    entries = _entries(session.registries(), kind)
+    found = [entry for entry in entries if entry.settings.type_name() == name]
+    if not found:
+        conflicts = [text for registry in session.registries() if (text := registry.conflict(name))]
+        known = [entry.settings.type_name() for entry in entries]
+        raise RegistryError("\n".join(conflicts) or f"no type {name!r}{suggest(name, known, noun='installed')}")
+    if is_json:
+        echo_json([{**row(entry), "fields": fields(entry)} for entry in found])
+        return
+    echo("\n\n".join(_page(entry) for entry in found))
+
+
+def row(entry: Entry[Any]) -> dict[str, Any]:
+    """Return one entry as the row that `--json` prints."""
+    settings = entry.settings
+    return {
+        "kind": settings.kind,
+        "type": settings.type_name(),
+        "modality": list(settings.modality_types),
+        "distribution": entry.origin.distribution,
+        "version": entry.origin.version,
+        "summary": entry.summary,
+        "extras": [settings.extra] if settings.extra else [],
+        "available": entry.is_available,
+    }
+
+
+def fields(entry: Entry[Any]) -> list[dict[str, Any]]:
+    """Return the settings of one entry: name, type, default, whether it is required, and description."""
+    return [_field(name, info) for name, info in entry.settings.model_fields.items() if name != "type"]
+
+
+def _field(name: str, info: FieldInfo) -> dict[str, Any]:
+    default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
+    return {
+        "name": name,
+        "type": type_words(info.annotation),
+        "default": _plain(default),
+        "required": info.is_required(),
+        "description": info.description or "",
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a default as JSON can hold it."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, fallback=str)
+
+
+def type_words(annotation: Any) -> str:
+    """Return the type of a setting in words that YAML users know."""
+    words = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
+    if annotation in words:
+        return words[annotation]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_words(arguments[0])
+    if origin is Literal:
+        return " or ".join(repr(choice) for choice in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join(type_words(each) for each in arguments)
+    if origin in (tuple, list):
+        inner = [type_words(each) for each in arguments if each is not Ellipsis]
+        return f"list of {inner[0]}" if len(set(inner)) == 1 else f"list ({', '.join(inner)})"
+    if origin is dict:
+        return f"block of {type_words(arguments[1])}"
+    return _class_words(annotation)
+
+
+def _class_words(annotation: Any) -> str:
+    kind = getattr(annotation, "kind", "")
+    if kind:
+        return f"{kind} block"
+    return "block" if hasattr(annotation, "model_fields") else "any" if annotation is Any else str(annotation)
+
+
+def _entries(registries: Registries, kind: str | None) -> Sequence[Entry[Any]]:
+    kinds = [registry.kind for registry in registries]
+    if kind is not None and kind not in kinds:
+        raise UsageError(f"no kind {kind!r}{suggest(kind, kinds, noun='kinds')}")
+    return [entry for registry in registries if kind in (None, registry.kind) for entry in registry]
+
+
+def _install(each: dict[str, Any]) -> str:
+    extras = f"[{','.join(each['extras'])}]" if each["extras"] else ""
+    return f'"{each["distribution"]}{extras}"'
+
+
+def _page(entry: Entry[Any]) -> str:
+    each = row(entry)
+    lines = [
+        f"{each['kind']} {each['type']}: {each['summary']}",
+        f"  from {entry.location} {each['version']}".rstrip(),
+    ]
+    if each["modality"]:
+        lines.append(f"  for {', '.join(each['modality'])}")
+    if not each["available"]:
+        lines.append(f"  not available here: pip install {_install(each)}")
+    for field in fields(entry):
+        value = "required" if field["required"] else f"default {field['default']!r}"
+        note = f"  {field['description']}" if field["description"] else ""
+        lines.append(f"  {field['name']}: {field['type']}, {value}{note}")
+    return "\n".join(lines)
