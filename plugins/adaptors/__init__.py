@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class IdentityConfig(AdaptorConfig):
     """Pass features through unchanged; they must have the width of the backbone."""
 
-    type: Literal["identity"] = "identity"
+    type: Literal["identity"]
 
     def build(self, context: BuildContext) -> IdentityAdaptor:
         """Return the adaptor; unequal widths are a WiringError."""
@@ -36,7 +36,7 @@ class IdentityConfig(AdaptorConfig):
 class LinearConfig(AdaptorConfig):
     """One linear projection, as LLaVA (arXiv 2304.08485) has it."""
 
-    type: Literal["linear"] = "linear"
+    type: Literal["linear"]
 
     def build(self, context: BuildContext) -> LinearAdaptor:
         """Return the adaptor."""
@@ -48,7 +48,7 @@ class LinearConfig(AdaptorConfig):
 class MlpConfig(AdaptorConfig):
     """Linear layers with GELU between them: Janus' aligner (arXiv 2410.13848, section 3.1)."""
 
-    type: Literal["mlp"] = "mlp"
+    type: Literal["mlp"]
     depth: int = Field(default=2, gt=0, description="linear layers; the first one changes the width")
 
     def build(self, context: BuildContext) -> MlpAdaptor:
@@ -61,7 +61,7 @@ class MlpConfig(AdaptorConfig):
 class ResamplerConfig(AdaptorConfig):
     """Learned queries that read any number of features into a fixed number (Flamingo, arXiv 2204.14198)."""
 
-    type: Literal["resampler"] = "resampler"
+    type: Literal["resampler"]
     tokens: int = Field(default=64, gt=0, description="features that come out, however many go in")
     depth: int = Field(default=2, gt=0, description="rounds of attention and MLP")
     heads: int = Field(default=8, gt=0, description="attention heads; must divide the width")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class LinearHeadConfig(HeadConfig):
     """One linear layer per frame; its columns are predicted at once."""
 
-    type: Literal["linear"] = "linear"
+    type: Literal["linear"]
 
     def build(self, context: BuildContext) -> LinearHead:
         """Return the head."""
@@ -29,7 +29,7 @@ class LinearHeadConfig(HeadConfig):
 class MlpHeadConfig(HeadConfig):
     """Two linear layers with GELU between: Janus' image head; the columns of a frame are predicted at once."""
 
-    type: Literal["mlp"] = "mlp"
+    type: Literal["mlp"]
     hidden: int | None = Field(default=None, gt=0, description="inner width; that of the backbone when absent")
 
     def build(self, context: BuildContext) -> MlpHead:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class GridConfig(LayoutConfig):
     """One step per code, always as many as the codec has at most; no special codes (Janus: 24 x 24 steps)."""
 
-    type: Literal["grid"] = "grid"
+    type: Literal["grid"]
 
     def build(self, context: BuildContext) -> GridLayout:
         """Return the layout."""
@@ -27,7 +27,7 @@ class GridConfig(LayoutConfig):
 class EndedConfig(LayoutConfig):
     """One step per code and a last one that says the end; items may differ in length."""
 
-    type: Literal["ended"] = "ended"
+    type: Literal["ended"]
 
     def build(self, context: BuildContext) -> EndedLayout:
         """Return the layout."""

@@ -25,7 +25,7 @@ class DrawSettings(Settings):
 class GreedyConfig(SamplerConfig):
     """The likeliest code, always."""
 
-    type: Literal["greedy"] = "greedy"
+    type: Literal["greedy"]
     scale: float = Field(default=1.0, ge=0, description="scale of classifier-free guidance; 1 is none")
 
     def build(self, context: BuildContext) -> GreedySampler:
@@ -38,7 +38,7 @@ class GreedyConfig(SamplerConfig):
 class NucleusConfig(SamplerConfig, DrawSettings):
     """A draw from the likeliest codes (nucleus sampling, arXiv 1904.09751), without guidance."""
 
-    type: Literal["nucleus"] = "nucleus"
+    type: Literal["nucleus"]
 
     def build(self, context: BuildContext) -> NoiseSampler:
         """Return the sampler."""
@@ -50,7 +50,7 @@ class NucleusConfig(SamplerConfig, DrawSettings):
 class GuidedConfig(SamplerConfig, DrawSettings):
     """A draw after classifier-free guidance (Janus, arXiv 2410.13848: scale 5, temperature 1)."""
 
-    type: Literal["guided"] = "guided"
+    type: Literal["guided"]
     scale: float = Field(default=5.0, ge=0, description="scale of classifier-free guidance; 1 is none")
 
     def build(self, context: BuildContext) -> NoiseSampler:

@@ -1,0 +1,171 @@
+"""Reading pretrained vision checkpoints: architectures, normalisation, weights; never remote code, never pickles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from polyjanus.core.errors import CheckpointError, WiringError
+from polyjanus.core.hf import config_of, library
+from polyjanus.core.settings import BuildContext, Settings, is_local
+
+S = TypeVar("S", bound=Settings)
+PASSING = ("transformers_version", "dtype", "torch_dtype", "architectures", "_name_or_path", "id2label", "label2id")
+"""Keys of a config that do not describe the architecture."""
+WEIGHTS = (
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+
+
+def resolved(settings: S, architecture: dict[str, Any], **known: Any) -> S:
+    """Return settings whose `pretrained` has become `architecture`."""
+    update = {"pretrained": None, "architecture": architecture, **known}
+    return settings.model_copy(update={**update, "initialised_from": cast(Any, settings).pretrained})
+
+
+def split_source(pretrained: str) -> tuple[str, str | None, str | None]:
+    """Return name, revision and component of `name@revision:component`."""
+    name, colon, component = pretrained.rpartition(":")
+    if not colon or "/" in component:
+        name, component = pretrained, ""
+    revision = ""
+    if not is_local(name):
+        name, _, revision = name.partition("@")
+    return name, revision or None, component or None
+
+
+def read_vision_architecture(pretrained: str, context: BuildContext) -> dict[str, Any]:
+    """Return the architecture of the vision tower of a checkpoint."""
+    name, revision, component = split_source(pretrained)
+    if component:
+        raise WiringError(
+            f"{context.path}: {pretrained!r} names a component; this encoder reads whole vision checkpoints",
+            paths=[context.path],
+            hint=f"write {name!r}",
+        )
+    try:
+        config = config_of(None, context.locate(name), revision)
+    except (OSError, ValueError) as error:
+        raise _unreadable(pretrained, context, error) from error
+    return describe(getattr(config, "vision_config", None) or config)
+
+
+def describe(config: Any) -> dict[str, Any]:
+    """Return a transformers config as the `architecture` of settings."""
+    return {key: value for key, value in config.to_dict().items() if key not in PASSING and value is not None}
+
+
+def build_tower(architecture: dict[str, Any], context: BuildContext, model_type: str | None = None) -> Any:
+    """Return a vision model of transformers, its weights fresh, its pooling layers left out, all its buffers kept."""
+    if "model_type" not in architecture and model_type is None:
+        raise WiringError(f"{context.path}: 'architecture' lacks a 'model_type'", paths=[context.path])
+    config = config_of({"model_type": model_type, **architecture}, None)
+    if hasattr(config, "vision_use_head"):
+        config.vision_use_head = False
+    try:
+        tower = library().AutoModel.from_config(config)
+    except ValueError as error:
+        raise WiringError(
+            f"{context.path}: transformers has no vision model for model_type {config.model_type!r}",
+            paths=[context.path],
+        ) from error
+    if isinstance(getattr(tower, "pooler", None), nn.Module):
+        tower.pooler = None
+    for module in tower.modules():  # such a buffer would come back from a checkpoint as garbage
+        module._non_persistent_buffers_set.clear()
+    return tower
+
+
+def reset_tower(tower: Any) -> None:
+    """Draw the weights of a model of transformers anew, and compute its buffers."""
+    tower.apply(tower._init_weights)
+
+
+def load_tower(tower: Any, pretrained: str, context: BuildContext) -> None:
+    """Fill a tower with the weights of a checkpoint, by transformers' own loader."""
+    name, revision, _ = split_source(pretrained)
+    try:
+        loaded = type(tower).from_pretrained(
+            context.locate(name), revision=revision, trust_remote_code=False, dtype=torch.float32
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unreadable(pretrained, context, error) from error
+    source = {**dict(loaded.named_parameters()), **dict(loaded.named_buffers())}
+    fill(tower, source, pretrained)
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], pretrained: str) -> None:
+    """Copy tensors into a module by name; a missing or misshapen one is a CheckpointError."""
+    state = module.state_dict()
+    missing = sorted(set(state) - set(tensors))
+    if missing:
+        raise CheckpointError(
+            f"{len(missing)} of {len(state)} tensors are missing, {missing[0]!r} for one", where=repr(pretrained)
+        )
+    for key, value in state.items():
+        if tensors[key].shape != value.shape:
+            shapes = f"{tuple(tensors[key].shape)}, not {tuple(value.shape)}"
+            raise CheckpointError(f"tensor {key!r} has shape {shapes}", where=repr(pretrained))
+    has_meta = any(value.is_meta for value in state.values())
+    module.load_state_dict({key: tensors[key].detach() for key in state}, assign=has_meta)
+
+
+def read_normalisation(pretrained: str, context: BuildContext) -> dict[str, Any]:
+    """Return `mean` and `std` of the checkpoint's image processor, where it has one."""
+    file = find_file(pretrained, "preprocessor_config.json", context)
+    known = json.loads(file.read_text(encoding="utf-8")) if file else {}
+    keys = {"mean": "image_mean", "std": "image_std"}
+    return {ours: tuple(known[theirs]) for ours, theirs in keys.items() if theirs in known}
+
+
+def read_json(pretrained: str, file_name: str, context: BuildContext) -> dict[str, Any]:
+    """Return a JSON file of a checkpoint; it must be there."""
+    file = find_file(pretrained, file_name, context)
+    if file is None:
+        raise _unreadable(pretrained, context, FileNotFoundError(f"there is no {file_name}"))
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def read_tensors(pretrained: str, context: BuildContext) -> dict[str, Tensor]:
+    """Return all tensors of a checkpoint, memory-mapped where they are safetensors."""
+    for single, index in WEIGHTS:
+        names = [single]
+        if find_file(pretrained, index, context):
+            names = sorted(set(read_json(pretrained, index, context)["weight_map"].values()))
+        files = [find_file(pretrained, name, context) for name in names]
+        if all(files):
+            return {key: value for file in files if file for key, value in _read_file(file).items()}
+    raise _unreadable(pretrained, context, FileNotFoundError("there are no weights"))
+
+
+def find_file(pretrained: str, file_name: str, context: BuildContext) -> Path | None:
+    """Return a file of a local or hub checkpoint, or None where it has none of that name."""
+    name, revision, _ = split_source(pretrained)
+    if is_local(name):
+        file = Path(context.locate(name)) / file_name
+        return file if file.is_file() else None
+    found = library().utils.hub.cached_file(
+        name, file_name, revision=revision, _raise_exceptions_for_missing_entries=False
+    )
+    return Path(found) if found else None
+
+
+def _read_file(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _unreadable(pretrained: str, context: BuildContext, error: Exception) -> WiringError:
+    reason = str(error).strip().split("\n")[0]
+    return WiringError(
+        f"{context.path}: {pretrained!r} could not be read: {reason}",
+        paths=[context.path],
+        hint="a local folder starts with './', '../', '/' or '~'; a hub id must be reachable or in the cache",
+    )

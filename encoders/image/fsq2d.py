@@ -1,0 +1,103 @@
+"""The torch side of `fsq2d`: convolutions around finite scalar quantisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from polyjanus.core.modules import Prepared, in_groups
+from polyjanus.encoders.fsq import FiniteScalars
+from polyjanus.encoders.image.grid_codec import GridCodec
+from polyjanus.encoders.image.pixels import Preparation
+
+GROUPS = 8
+
+
+class Residual(nn.Module):
+    """Two convolutions added to their input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.GroupNorm(GROUPS, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GroupNorm(GROUPS, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return values (B, width, h, w)."""
+        return values + self.layers(values)
+
+
+def convolutional_encoder(channels: int, width: int, halvings: int, width_out: int) -> nn.Sequential:
+    """Return (B, C, H, W) to (B, width_out, H / 2^halvings, W / 2^halvings); the full resolution costs one layer."""
+    layers: list[nn.Module] = []
+    before = channels
+    for level in range(halvings):
+        after = width * min(2**level, 2)
+        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.SiLU()]
+        before = after
+    return nn.Sequential(*layers, Residual(before), Residual(before), nn.Conv2d(before, width_out, 1))
+
+
+def convolutional_decoder(width_in: int, width: int, doublings: int, channels: int) -> nn.Sequential:
+    """Return the way back of `convolutional_encoder`."""
+    before = width * min(2 ** (doublings - 1), 2)
+    layers: list[nn.Module] = [nn.Conv2d(width_in, before, 3, padding=1), Residual(before), Residual(before)]
+    for level in reversed(range(doublings - 1)):
+        after = width * min(2**level, 2)
+        layers += [nn.SiLU(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+        before = after
+    return nn.Sequential(*layers, nn.SiLU(), nn.ConvTranspose2d(before, channels, 4, stride=2, padding=1))
+
+
+class Fsq2dCodec(GridCodec):
+    """Pictures to finite scalars and back.
+
+    The latents are normalised over the batch before they are rounded: without it training can collapse to a handful
+    of codes. `encode` always uses the statistics that training has gathered, and never changes them.
+    """
+
+    def __init__(self, preparation: Preparation, levels: Sequence[int], *, downsample: int, width: int) -> None:
+        super().__init__(preparation, preparation.size // downsample)
+        halvings = downsample.bit_length() - 1
+        self.scalars = FiniteScalars(levels)
+        self.cardinality = self.scalars.cardinality
+        self.latent_width = len(self.scalars.levels)
+        self.encoder = convolutional_encoder(preparation.channels, width, halvings, self.latent_width)
+        self.norm = nn.BatchNorm2d(self.latent_width, affine=False)
+        self.decoder = convolutional_decoder(self.latent_width, width, halvings, preparation.channels)
+
+    def to_latents(self, values: Tensor) -> Tensor:
+        """Return latents (B, d, h, w), normalised by the gathered statistics."""
+        norm = self.norm
+        return nn.functional.batch_norm(
+            self.encoder(values), norm.running_mean, norm.running_var, training=False, eps=norm.eps
+        )
+
+    def quantise(self, latents: Tensor) -> Tensor:
+        """Return codes (B, h, w)."""
+        return self.scalars.codes(self.scalars.quantise(latents.movedim(1, -1)))
+
+    def vectors(self, codes: Tensor) -> Tensor:
+        """Return the vectors (…, d), each value between -1 and 1."""
+        return self.scalars.vectors(codes).to(next(self.parameters()).dtype)
+
+    def to_values(self, vectors: Tensor) -> Tensor:
+        """Return normalised values (B, C, H, W) of vectors (B, d, h, w)."""
+        return self.decoder(vectors)
+
+    def reconstruct(self, items: Sequence[Prepared]) -> tuple[Tensor, int]:
+        """Return the sum over pictures of the mean absolute error (of values from -1 to 1), and their number."""
+        return torch.stack(in_groups(items, self._loss_stacked, self)).sum(), len(items)
+
+    def _loss_stacked(self, pixels: Tensor) -> Tensor:
+        values = self.normalise(pixels)
+        latents = self.norm(self.encoder(values)).movedim(1, -1)
+        rebuilt = self.decoder(self.scalars.quantise(latents).movedim(-1, 1))
+        return (rebuilt - values).abs().float().flatten(1).mean(1)

@@ -1,0 +1,94 @@
+"""The torch side of `hf_vision`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from polyjanus.core.errors import WiringError
+from polyjanus.core.modules import Encoder, Grid, Prepared
+from polyjanus.core.settings import BuildContext
+from polyjanus.encoders.image.checkpoints import build_tower, reset_tower
+from polyjanus.encoders.image.pixels import Preparation
+
+
+class HfVisionEncoder(Encoder):
+    """The patch features of a vision transformer; class and register tokens, which come first, are dropped."""
+
+    def __init__(
+        self,
+        architecture: dict[str, Any],
+        preparation: Callable[[int], Preparation],
+        context: BuildContext,
+        *,
+        size: int | None,
+        layer: int,
+    ) -> None:
+        super().__init__()
+        self.tower = build_tower(architecture, context)
+        self.path = context.path
+        self.layer = layer
+        config = self.tower.config
+        self.width = config.hidden_size
+        size = size or _side(config, "image_size", context)
+        patch = _side(config, "patch_size", context)
+        if size % patch:
+            raise WiringError(
+                f"{context.path}: size {size} is no multiple of the patch size {patch}",
+                paths=[context.path],
+                hint=f"set 'size' to {size // patch * patch or patch}",
+            )
+        self.preparation = preparation(size)
+        self.grid: Grid = (size // patch, size // patch)
+        self.interpolates = size != config.image_size and _can_interpolate(self.tower)
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        reset_tower(self.tower)
+
+    def prepare(self, media: Image.Image) -> Prepared:
+        """Return the pixels (3, H, W), uint8."""
+        return {"pixels": self.preparation.pixels(media)}
+
+    def num_tokens(self, prepared: Prepared) -> tuple[int, Grid | None]:
+        """Return the number of patches and their grid."""
+        return self.grid[0] * self.grid[1], self.grid
+
+    def forward_stacked(self, pixels: Tensor) -> Tensor:
+        """Return features (B, N, d) of uint8 pixels (B, 3, H, W)."""
+        return self.features(self.preparation.normalise(pixels))
+
+    def features(self, values: Tensor) -> Tensor:
+        """Return features (B, N, d) of normalised values (B, 3, H, W)."""
+        extra = {"interpolate_pos_encoding": True} if self.interpolates else {}
+        wants_all = self.layer != -1
+        output = self.tower(pixel_values=values.to(self.tower.dtype), output_hidden_states=wants_all, **extra)
+        hidden = output.hidden_states[self.layer] if wants_all else output.last_hidden_state
+        count = self.grid[0] * self.grid[1]
+        if hidden.ndim != 3 or hidden.shape[1] < count:
+            raise WiringError(
+                f"{self.path}: the tower gives {tuple(hidden.shape)}, expected (B, at least {count}, {self.width})",
+                paths=[self.path],
+            )
+        return hidden[:, -count:]
+
+
+def _side(config: Any, name: str, context: BuildContext) -> int:
+    value = getattr(config, name, None)
+    if isinstance(value, (list, tuple)) and len(set(value)) == 1:
+        value = value[0]
+    if not isinstance(value, int):
+        raise WiringError(
+            f"{context.path}: model_type {config.model_type!r} has no square {name!r}; 'hf_vision' takes"
+            " vision transformers with square patches",
+            paths=[context.path],
+        )
+    return value
+
+
+def _can_interpolate(tower: Any) -> bool:
+    return "interpolate_pos_encoding" in inspect.signature(tower.forward).parameters
