@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import sys
 import types
+from contextlib import AbstractContextManager
 from typing import Any
 
 from polyjanus.core.errors import WiringError
@@ -31,19 +32,34 @@ def _guard_torchaudio() -> None:
         sys.modules["torchaudio._extension"] = stub
 
 
-def transformers() -> Any:
-    """Return the transformers package."""
-    _guard_torchaudio()
+_guard_torchaudio()
+
+from transformers import PreTrainedConfig, PreTrainedModel  # noqa: E402
+from transformers.cache_utils import Cache, CacheLayerMixin  # noqa: E402
+from transformers.utils.generic import ModelOutput  # noqa: E402
+
+__all__ = ["Cache", "CacheLayerMixin", "ModelOutput", "PreTrainedConfig", "PreTrainedModel", "config_of", "library"]
+
+
+def library() -> Any:
+    """Return the transformers package, for the classes that are looked up by name."""
     return importlib.import_module("transformers")
+
+
+def without_init() -> AbstractContextManager[None]:
+    """Return a context in which modules are built without drawing weights, because they are about to be loaded."""
+    from transformers.initialization import no_init_weights
+
+    return no_init_weights()
 
 
 def config_of(architecture: dict[str, Any] | None, pretrained: str | None, revision: str | None = None) -> Any:
     """Return a transformers config, from settings or from a local or cached checkpoint; never runs remote code."""
-    library = transformers()
+    package = library()
     if architecture is not None:
         settings = dict(architecture)
         model_type = settings.pop("model_type")
-        if model_type not in library.CONFIG_MAPPING:
-            raise WiringError(f"transformers {library.__version__} has no model_type {model_type!r}")
-        return library.AutoConfig.for_model(model_type, **settings)
-    return library.AutoConfig.from_pretrained(pretrained, revision=revision, trust_remote_code=False)
+        if model_type not in package.CONFIG_MAPPING:
+            raise WiringError(f"transformers {package.__version__} has no model_type {model_type!r}")
+        return package.AutoConfig.for_model(model_type, **settings)
+    return package.AutoConfig.from_pretrained(pretrained, revision=revision, trust_remote_code=False)

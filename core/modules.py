@@ -201,6 +201,10 @@ class Backbone(nn.Module, ABC):
 
     width: int
     """Width of its embeddings and hidden states."""
+    num_layers: int
+    """Layers, each of which keeps keys and values."""
+    max_positions: int
+    """The longest sequence that it takes."""
 
     @abstractmethod
     def forward(

@@ -55,6 +55,8 @@ class BuildContext:
     """The component path, such as `image.understand.encoder`."""
     d_model: int = 0
     """Width of the backbone."""
+    vocab_size: int = 0
+    """Ids of the text tokenizer."""
     width_in: int = 0
     """Width of the features or code embeddings that come in."""
     width_out: int = 0

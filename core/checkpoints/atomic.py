@@ -1,0 +1,134 @@
+"""Folders that are there whole or not at all, with a manifest that proves it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+from polyjanus.core.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@contextmanager
+def atomic_dir(target: Path, **manifest: Any) -> Generator[Path]:
+    """Yield a new folder beside `target` that takes its place when the block ends; after an error nothing is left.
+
+    On the way out the manifest is written last, with `manifest` and the size and SHA-256 of every file; files and
+    folder are flushed to disk before the rename.
+    """
+    target = target.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.tmp-{uuid4().hex[:8]}")
+    draft.mkdir()
+    try:
+        yield draft
+        write_manifest(draft, manifest)
+        _replace(draft, target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def write_manifest(folder: Path, entries: dict[str, Any]) -> None:
+    """Write the manifest of a folder whose other files are complete, and flush all of it to disk."""
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    text = json.dumps({"format": FORMAT, **entries, "files": files}, indent=1)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    for path in folder.rglob("*"):
+        flush(path)
+    flush(folder)
+
+
+def _replace(draft: Path, target: Path) -> None:
+    """Rename the draft to its target; an older folder of that name steps aside first and goes last."""
+    old = target.with_name(f".{target.name}.old-{uuid4().hex[:8]}")
+    if target.exists():
+        target.rename(old)
+    try:
+        draft.rename(target)
+    except BaseException:
+        if old.exists():
+            old.rename(target)
+        raise
+    flush(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Flush a file or a folder to disk; a system that cannot flush folders is left alone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_complete(folder: Path) -> bool:
+    """Tell whether a folder has a manifest and every file in it, at its size; contents are not read."""
+    try:
+        files = read_manifest(folder)["files"]
+    except CheckpointError:
+        return False
+    return all(
+        (folder / name).is_file() and (folder / name).stat().st_size == entry["bytes"] for name, entry in files.items()
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a folder; a CheckpointError says why there is none."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(f"there is no {MANIFEST}: the folder is not a whole checkpoint", where=str(folder))
+    try:
+        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["format"]
+        names = list(manifest["files"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{MANIFEST} is damaged: {error}", where=str(folder)) from error
+    if version != FORMAT:
+        raise CheckpointError(
+            f"has checkpoint format {version}; this polyjanus reads {FORMAT}",
+            where=str(folder),
+            hint="install the polyjanus that wrote it",
+        )
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
+        raise CheckpointError(f"{MANIFEST} names files outside the folder", where=str(folder))
+    return cast("dict[str, Any]", manifest)
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Return the manifest after comparing every file with it; the first that differs is named."""
+    manifest = read_manifest(folder)
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{name} is missing", where=str(folder))
+        if path.stat().st_size != entry["bytes"] or digest(path) != entry["sha256"]:
+            raise CheckpointError(
+                f"{name} is damaged: it is not what its checksum in {MANIFEST} says",
+                where=str(folder),
+                hint="copy the checkpoint again, or use an older one",
+            )
+    return manifest

@@ -1,0 +1,91 @@
+"""From what a user typed to a checkpoint folder: a path, a run, a YAML, a shipped name or a hub id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from polyjanus.core.checkpoints.atomic import MANIFEST, is_complete, read_manifest
+from polyjanus.core.errors import CheckpointError, UsageError, suggest
+from polyjanus.core.settings import is_local
+
+RUNS = Path("runs")
+CHECKPOINTS = "checkpoints"
+
+
+def shipped() -> dict[str, Path]:
+    """Return the pipelines that come with the package, by name."""
+    home = Path(str(files("polyjanus") / "models"))
+    return {path.parent.name: path.parent for path in sorted(home.glob(f"*/{MANIFEST}"))}
+
+
+def find_checkpoint(source: str | Path) -> Path:
+    """Return the folder of a checkpoint: see DESIGN of the command line, `PIPELINE`.
+
+    In order: an existing path (a checkpoint; a run, its newest complete checkpoint; a YAML, the newest of its runs), a
+    shipped name, a hub id in the local cache.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _in_folder(path)
+    if path.is_file():
+        return _of_yaml(path)
+    name = str(source)
+    if name in shipped():
+        return shipped()[name]
+    if is_local(name) or "/" not in name or path.suffix in {".yaml", ".yml"}:
+        raise UsageError(f"there is no pipeline {name!r}{suggest(name, shipped(), noun='shipped')}")
+    return _from_hub(name)
+
+
+def _in_folder(folder: Path) -> Path:
+    if (folder / MANIFEST).is_file():
+        return folder
+    found = newest(folder / CHECKPOINTS)
+    if found is None:
+        raise CheckpointError("is neither a checkpoint nor a run with a complete one", where=str(folder))
+    return found
+
+
+def _of_yaml(path: Path) -> Path:
+    for run in reversed(runs_of(path)):
+        found = newest(run / CHECKPOINTS)
+        if found is not None:
+            return found
+    raise CheckpointError(f"{path} is untrained", hint=f"polyjanus train {path}")
+
+
+def runs_of(yaml: Path) -> list[Path]:
+    """Return the run folders of a YAML, oldest first: `runs/<stem>/<n>`."""
+    home = RUNS / yaml.stem
+    numbered = [path for path in home.glob("*") if path.name.isdigit() and path.is_dir()]
+    return sorted(numbered, key=lambda path: int(path.name))
+
+
+def complete(home: Path) -> Iterator[tuple[int, Path]]:
+    """Yield the step and folder of every complete checkpoint under a folder, newest step first."""
+    found = [(int(read_manifest(path).get("step", 0)), path) for path in home.glob("*") if is_complete(path)]
+    yield from sorted(found, key=lambda pair: (-pair[0], pair[1].name))
+
+
+def newest(home: Path) -> Path | None:
+    """Return the complete checkpoint of the highest step; the best one when `best` is as new."""
+    best = home / "best"
+    if is_complete(best):
+        return best
+    return next((path for _, path in complete(home)), None)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None))
+    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+        raise UsageError(
+            f"{name!r} is no path, no shipped pipeline and could not be fetched from the hub",
+            hint=f"shipped: {', '.join(shipped()) or 'none'}; the hub said: {str(error).splitlines()[0]}",
+        ) from error

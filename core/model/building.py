@@ -1,0 +1,225 @@
+"""From settings to parts: every component of a pipeline built in order, each told what it must fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from polyjanus.core.config.schema import PipelineConfig
+from polyjanus.core.errors import PolyjanusError, WiringError
+from polyjanus.core.modality import Modality
+from polyjanus.core.modules import Backbone, CodeEmbedding, Layout, Sampler
+from polyjanus.core.sequence.spans import Vocabulary
+from polyjanus.core.settings import BuildContext, ComponentConfig, GenerateConfig, ModalityConfig, UnderstandConfig
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """What a backbone's settings build: the transformer, the text embedding and the text head."""
+
+    backbone: Backbone
+    embedding: nn.Module
+    head: nn.Module
+    vocab_size: int
+
+
+class Marks(nn.Module):
+    """Embedding rows and logits of the marks that the tokenizer lacks; the backbone's matrices are never resized."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(count, width)
+        self.head = nn.Linear(width, count, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw small rows, as a language model's own are."""
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        nn.init.normal_(self.head.weight, std=0.02)
+
+
+@dataclass
+class Parts:
+    """All parts of one pipeline: modules by component path, and what is no module."""
+
+    modules: dict[str, nn.Module] = field(default_factory=dict[str, nn.Module])
+    modalities: dict[str, Modality[Any, Any]] = field(default_factory=dict[str, Modality[Any, Any]])
+    layouts: dict[str, Layout] = field(default_factory=dict[str, Layout])
+    samplers: dict[str, Sampler] = field(default_factory=dict[str, Sampler])
+    settings: dict[str, ComponentConfig] = field(default_factory=dict[str, ComponentConfig])
+    resolved: dict[str, ComponentConfig] = field(default_factory=dict[str, ComponentConfig])
+    contexts: dict[str, BuildContext] = field(default_factory=dict[str, BuildContext])
+    vocab_size: int = 0
+    d_model: int = 0
+
+    def load_pretrained(self) -> None:
+        """Fill every component whose settings name pretrained weights."""
+        for path, settings in self.settings.items():
+            if path in self.modules:
+                component = self.language_model() if path == "backbone" else self.modules[path]
+                settings.load(component, self.contexts[path])
+
+    def resolved_pipeline(self, pipeline: PipelineConfig) -> dict[str, Any]:
+        """Return the pipeline as plain data in which no component needs anything outside."""
+        dump = pipeline.model_dump(mode="json", serialize_as_any=True)
+        for path, settings in self.resolved.items():
+            *parents, last = path.split(".") if path == "backbone" else f"modalities.{path}".split(".")
+            block = dump
+            for name in parents:
+                block = block[name]
+            block[last] = settings.model_dump(mode="json", serialize_as_any=True)
+        return dump
+
+    def language_model(self) -> LanguageModel:
+        """Return the backbone with its text embedding and head."""
+        modules = self.modules
+        backbone = cast(Backbone, modules["backbone"])
+        return LanguageModel(backbone, modules["text.embedding"], modules["text.head"], self.vocab_size)
+
+
+def build_parts(pipeline: PipelineConfig, folder: Path, *, tokens: int = 0) -> Parts:
+    """Build every component with fresh weights for a tokenizer of so many `tokens`.
+
+    A WiringError names the component paths that do not fit.
+    """
+    builder = _Builder(Parts(), folder)
+    builder.language(pipeline, tokens)
+    for name, modality in pipeline.modalities.items():
+        builder.modality(name, modality)
+    for name, modality in pipeline.modalities.items():
+        if modality.generate:
+            builder.generation(name, modality.generate)
+    for name, modality in pipeline.modalities.items():
+        if modality.understand:
+            builder.understanding(name, modality.understand)
+    return builder.parts
+
+
+def add_marks(parts: Parts, vocabulary: Vocabulary) -> None:
+    """Add the component `marks` where the tokenizer lacks any."""
+    if vocabulary.num_marks:
+        parts.modules["marks"] = Marks(vocabulary.num_marks, parts.d_model)
+
+
+class _Builder:
+    def __init__(self, parts: Parts, folder: Path) -> None:
+        self.parts = parts
+        self.folder = folder
+
+    def context(self, path: str, **known: Any) -> BuildContext:
+        """Return the surroundings of the component at `path`."""
+        modality = self.parts.modalities.get(path.split(".")[0])
+        return BuildContext(
+            path=path,
+            d_model=self.parts.d_model,
+            modality=modality,
+            parts=self.parts.modules,
+            folder=self.folder,
+            **known,
+        )
+
+    def component(self, settings: ComponentConfig, context: BuildContext) -> Any:
+        """Build one component; an error of a plugin names the component."""
+        _check_fits(settings, context)
+        try:
+            resolved = settings.resolve(context)
+            built = resolved.build(context)
+        except PolyjanusError:
+            raise
+        except ImportError as error:
+            raise _missing_package(settings, context, error) from error
+        except Exception as error:
+            place = f"{type(settings).__module__}.{type(settings).__qualname__}"
+            raise WiringError(
+                f"{settings.kind} {settings.type!r} could not be built: {type(error).__name__}: {error}",
+                paths=[context.path],
+                hint=f"built by {place}",
+            ) from error
+        self.parts.settings[context.path] = settings
+        self.parts.resolved[context.path] = resolved
+        self.parts.contexts[context.path] = context
+        if isinstance(built, nn.Module):
+            self.parts.modules[context.path] = built
+        return built
+
+    def language(self, pipeline: PipelineConfig, tokens: int) -> None:
+        """Build backbone, text embedding, text head and the text sampler."""
+        model: LanguageModel = self.component(pipeline.backbone, self.context("backbone", vocab_size=tokens))
+        if model.vocab_size < tokens:
+            raise WiringError(
+                f"the tokenizer has {tokens} ids but the backbone only {model.vocab_size} text embeddings",
+                paths=["backbone", "text.tokenizer"],
+            )
+        self.parts.d_model = model.backbone.width
+        self.parts.vocab_size = model.vocab_size
+        self.parts.modules |= {
+            "backbone": model.backbone,
+            "text.embedding": model.embedding,
+            "text.head": model.head,
+        }
+        self.parts.samplers["text"] = pipeline.text.sampler.build(self.context("text.sampler"))
+
+    def modality(self, name: str, settings: ModalityConfig) -> None:
+        """Build what loads and saves one modality."""
+        context = replace(self.context(name), path=name)
+        self.parts.modalities[name] = settings.build(context)
+
+    def generation(self, name: str, settings: GenerateConfig) -> None:
+        """Build codec, layout, embedding, adaptor, head and sampler of one modality."""
+        prefix = f"{name}.generate"
+        codec = self.component(settings.codec, self.context(f"{prefix}.codec"))
+        layout: Layout = self.component(
+            settings.layout,
+            self.context(
+                f"{prefix}.layout",
+                cardinality=codec.cardinality,
+                num_codebooks=codec.num_codebooks,
+                max_codes=codec.max_codes,
+            ),
+        )
+        self.parts.layouts[name] = layout
+        embedding = CodeEmbedding(layout.cardinality, layout.width, settings.embedding.width)
+        self.parts.modules[f"{prefix}.embedding"] = embedding
+        self.component(
+            settings.adaptor,
+            self.context(f"{prefix}.adaptor", width_in=embedding.width, width_out=self.parts.d_model),
+        )
+        self.component(
+            settings.head,
+            self.context(f"{prefix}.head", cardinality=layout.cardinality, num_codebooks=layout.width),
+        )
+        self.parts.samplers[name] = self.component(settings.sampler, self.context(f"{prefix}.sampler"))
+
+    def understanding(self, name: str, settings: UnderstandConfig) -> None:
+        """Build encoder and adaptor of one modality."""
+        prefix = f"{name}.understand"
+        encoder = self.component(settings.encoder, self.context(f"{prefix}.encoder"))
+        self.component(
+            settings.adaptor,
+            self.context(f"{prefix}.adaptor", width_in=encoder.width, width_out=self.parts.d_model),
+        )
+
+
+def _check_fits(settings: ComponentConfig, context: BuildContext) -> None:
+    """Refuse a component that belongs to another type of modality."""
+    wanted = type(settings).modality_types
+    modality = context.modality
+    if not wanted or modality is None:
+        return
+    offered = modality.settings.type
+    if offered not in wanted:
+        raise WiringError(
+            f"{settings.kind} {settings.type!r} works on {' or '.join(wanted)}, not on {offered!r}",
+            paths=[context.path, modality.name],
+        )
+
+
+def _missing_package(settings: ComponentConfig, context: BuildContext, error: ImportError) -> WiringError:
+    extra = type(settings).extra
+    remedy = f'pip install "polyjanus[{extra}]"' if extra else f"install the package that has {error.name!r}"
+    return WiringError(
+        f"{settings.type!r} needs {error.name}, which is not installed", paths=[context.path], hint=remedy
+    )

@@ -1,0 +1,307 @@
+"""The one object that touches raw inputs and outputs: messages in, replies out."""
+
+from __future__ import annotations
+
+import html
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from polyjanus.core import hf
+from polyjanus.core.checkpoints.atomic import atomic_dir, verify
+from polyjanus.core.checkpoints.components import load_components, save_components
+from polyjanus.core.checkpoints.finding import find_checkpoint
+from polyjanus.core.config.reading import read_pipeline
+from polyjanus.core.config.schema import PipelineConfig
+from polyjanus.core.errors import CheckpointError, UsageError
+from polyjanus.core.generation.engine import Engine, Request, check_length
+from polyjanus.core.generation.events import Event, MediaReady, TextDelta
+from polyjanus.core.manager import Plugins, load_plugins
+from polyjanus.core.modality import Modality
+from polyjanus.core.model.building import Parts, add_marks, build_parts
+from polyjanus.core.model.config import UnifiedConfig
+from polyjanus.core.model.unified import UnifiedModel
+from polyjanus.core.modules import Adaptor, Backbone, Codec, Encoder, Sampler
+from polyjanus.core.sequence.packing import Batch, collate
+from polyjanus.core.sequence.spans import Compiler, Generation, TokenSequence, Understanding, Vocabulary
+from polyjanus.core.sequence.tokenizer import TextTokenizer
+from polyjanus.core.settings import BuildContext
+
+Prompt = Any
+"""Text, a medium or its path in a part, a list of these, or a list of messages."""
+YAML = "polyjanus.yaml"
+
+
+@dataclass
+class Reply:
+    """What a pipeline answered: `parts` in order, each `{"type": name, …}` with text or the medium."""
+
+    parts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    modalities: Mapping[str, Modality[Any, Any]] = field(default_factory=dict[str, Modality[Any, Any]], repr=False)
+
+    @property
+    def text(self) -> str:
+        """Return all text of the reply."""
+        return "".join(part["text"] for part in self.parts if part["type"] == "text").strip()
+
+    def media(self, modality: str) -> list[Any]:
+        """Return all items of one modality, in order."""
+        return [part["media"] for part in self.parts if part["type"] == modality]
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the first item of the modality of that name: `reply.image`."""
+        if name.startswith("_") or name not in self.modalities:
+            raise AttributeError(f"no modality {name!r} in this reply's pipeline")
+        found = self.media(name)
+        return found[0] if found else None
+
+    def _repr_html_(self) -> str:
+        """Show text and previews in a notebook."""
+        blocks: list[str] = []
+        for part in self.parts:
+            if part["type"] == "text":
+                blocks.append(f"<p>{html.escape(part['text'])}</p>")
+            else:
+                picture = b64encode(self.modalities[part["type"]].preview(part["media"])).decode()
+                blocks.append(f'<img alt="{part["type"]}" src="data:image/png;base64,{picture}">')
+        return "\n".join(blocks)
+
+    def add(self, event: Event) -> None:
+        """Take an event of this reply's row."""
+        if isinstance(event, TextDelta):
+            if self.parts and self.parts[-1]["type"] == "text":
+                self.parts[-1]["text"] += event.text
+            else:
+                self.parts.append({"type": "text", "text": event.text})
+        elif isinstance(event, MediaReady):
+            self.parts.append({"type": event.modality, "media": event.media})
+
+
+class Pipeline:
+    """A model with everything around it: tokenizer, template, modalities and engine."""
+
+    def __init__(
+        self, config: PipelineConfig, model: UnifiedModel, compiler: Compiler, plugins: Plugins, parts: Parts
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.compiler = compiler
+        self.plugins = plugins
+        self.parts = parts
+        end = compiler.tokenizer.require(compiler.template.end_of_turn, "end-of-turn")
+        self.engine = Engine(model, compiler.tokenizer, end)
+
+    @classmethod
+    def from_yaml(
+        cls, path: str | Path, overrides: Sequence[str] = (), *, plugins: Plugins | None = None, device: str = "auto"
+    ) -> Pipeline:
+        """Return the pipeline of a YAML file, untrained but for the parts that name pretrained weights."""
+        plugins = plugins or load_plugins()
+        config = read_pipeline(Path(path), plugins.registries, overrides).config
+        return cls.from_config(config, Path(path).absolute().parent, plugins=plugins, device=device)
+
+    @classmethod
+    def from_config(
+        cls, config: PipelineConfig, folder: Path, *, plugins: Plugins | None = None, device: str = "auto"
+    ) -> Pipeline:
+        """Return the pipeline of settings whose relative paths start at `folder`."""
+        seed = config.training.seed if config.training else 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            pipeline = _assemble(config, folder, plugins or load_plugins())
+        pipeline.parts.load_pretrained()
+        return pipeline.to(device)
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, plugins: Plugins | None = None, device: str = "auto", is_verified: bool = True
+    ) -> Pipeline:
+        """Return the pipeline of a checkpoint: a folder, a run, a trained YAML, a shipped name or a hub id.
+
+        Every file is compared with its checksum unless told otherwise.
+        """
+        folder = find_checkpoint(source)
+        if is_verified:
+            verify(folder)
+        plugins = plugins or load_plugins()
+        config = read_pipeline(folder / YAML, plugins.registries).config
+        with hf.without_init():
+            pipeline = _assemble(config, folder, plugins)
+        report = load_components(pipeline.model, folder)
+        if report.fresh or report.unexpected:
+            raise CheckpointError(
+                f"does not hold what its {YAML} describes: {report}",
+                where=str(folder),
+                hint=f"missing: {report.fresh[:5]}; unexpected: {report.unexpected[:5]}",
+            )
+        return pipeline.to(device)
+
+    def to(self, device: str) -> Pipeline:
+        """Move the model; `auto` takes a GPU where there is one."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        cast(Any, self.model).to(device)
+        self.model.eval()
+        return self
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """Return the text tokenizer."""
+        return self.compiler.tokenizer
+
+    @property
+    def outputs(self) -> list[str]:
+        """Return what the pipeline can write: text and its generated modalities."""
+        return ["text", *self.config.generated()]
+
+    def messages(self, prompt: Prompt) -> list[dict[str, Any]]:
+        """Return messages of whatever a user may hand over."""
+        if isinstance(prompt, list) and prompt and all(_is_message(entry) for entry in cast("list[Any]", prompt)):
+            return cast("list[dict[str, Any]]", prompt)
+        entries = cast("list[Any]", prompt) if isinstance(prompt, list) else [prompt]
+        return [{"role": "user", "content": [self._part(entry) for entry in entries]}]
+
+    def _part(self, entry: Any) -> Any:
+        if isinstance(entry, str) or (isinstance(entry, Mapping) and "type" in entry):
+            return cast(Any, entry)
+        for name, modality in self.compiler.modalities.items():
+            if name in self.compiler.understandings and modality.accepts(entry):
+                return {"type": name, modality.keys[0]: entry}
+        raise UsageError(
+            f"a {type(entry).__name__} is of no modality of this pipeline",
+            hint="hand over text, a medium, a part such as {'type': 'image', 'path': …}, or a list of these",
+        )
+
+    def run(self, prompt: Prompt, output: Sequence[str] = ("text",), **options: Any) -> Reply:
+        """Return the reply to one prompt; options are those of `run_many`."""
+        return self.run_many([prompt], output, **options)[0]
+
+    def run_many(self, prompts: Sequence[Prompt], output: Sequence[str] = ("text",), **options: Any) -> list[Reply]:
+        """Return one reply per prompt, computed together.
+
+        `output` are the kinds that the reply may hold: with text among them the model chooses, else each is written
+        once. `seed`, `max_tokens` and `samplers` (settings by output) are optional.
+        """
+        replies = [Reply(modalities=self.compiler.modalities) for _ in prompts]
+        for event in self.stream(prompts, output, **options):
+            replies[event.row].add(event)
+        return replies
+
+    def stream(
+        self,
+        prompts: Sequence[Prompt],
+        output: Sequence[str] = ("text",),
+        *,
+        seed: int = 0,
+        max_tokens: int = 512,
+        samplers: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Iterator[Event]:
+        """Yield the events of replies while they are written; closing the iterator ends the work."""
+        self.model.eval()
+        sequences = [self.compile(prompt) for prompt in prompts]
+        check_length(sequences, cast(Backbone, self.model.part("backbone")).max_positions)
+        built = {name: self._sampler(name, settings) for name, settings in (samplers or {}).items()}
+        names = [output] if isinstance(output, str) else list(output)
+        yield from self.engine.generate(sequences, Request(names, seed, max_tokens, built))
+
+    def _sampler(self, name: str, settings: Mapping[str, Any]) -> Sampler:
+        registry = self.plugins.registries.samplers
+        settings_class = registry.get(str(settings["type"]))
+        return settings_class.model_validate(dict(settings)).build(BuildContext(path=f"{name}.sampler"))
+
+    def compile(self, prompt: Prompt, *, is_prompt: bool = True) -> TokenSequence:
+        """Return the token sequence of a prompt, or of a whole conversation that is learned."""
+        return self.compiler.compile(self.messages(prompt), is_prompt=is_prompt)
+
+    def collate(self, rows: Sequence[Any]) -> Batch:
+        """Return the training batch of rows of messages; a data collator for any loop."""
+        sequences = [self.compile(_messages_of(row), is_prompt=False) for row in rows]
+        return collate(sequences, pad=self.tokenizer.require(self.tokenizer.pad, "padding"))
+
+    def save(
+        self, folder: str | Path, *, dtype: torch.dtype | None = None, notes: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Write a whole checkpoint in one atomic step; `dtype` is how floating tensors are stored."""
+        target = Path(folder)
+        with atomic_dir(target, **self._manifest(), **dict(notes or {})) as draft:
+            self.write(draft, dtype=dtype)
+        return target
+
+    def write(self, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+        """Write the files of a checkpoint, the manifest excepted, into an existing folder."""
+        save_components(self.model, self.config.component_paths(), folder, dtype)
+        self.tokenizer.save(folder)
+        config = cast(Any, self.model.config)
+        resolved = json.loads(json.dumps(config.pipeline))
+        resolved["text"]["tokenizer"] = {"type": "pretrained", "pretrained": "./"}
+        _write_yaml(resolved, folder / YAML)
+        config.save_pretrained(str(folder))
+        (folder / "generation_config.json").write_text("{}\n", encoding="utf-8")
+
+    def _manifest(self) -> dict[str, Any]:
+        """Return who built each component, for the manifest."""
+        components: dict[str, Any] = {}
+        for path, settings in self.parts.resolved.items():
+            entry = self.plugins.registries.of(settings.kind).entry(settings.type)
+            origin = entry.origin
+            components[path] = {
+                "type": settings.type,
+                "distribution": origin.distribution,
+                "version": origin.version,
+            }
+        return {"components": components}
+
+
+def _assemble(config: PipelineConfig, folder: Path, plugins: Plugins) -> Pipeline:
+    """Build tokenizer, parts, model, template and compiler."""
+    outside = {"backbone.settings": config.backbone}
+    tokenizer: TextTokenizer = config.text.tokenizer.build(
+        BuildContext(path="text.tokenizer", parts=outside, folder=folder)
+    )
+    parts = build_parts(config, folder, tokens=len(tokenizer))
+    vocabulary = Vocabulary.of(tokenizer, parts.vocab_size, config.generated())
+    add_marks(parts, vocabulary)
+    model = UnifiedModel(UnifiedConfig.of(parts.resolved_pipeline(config), vocabulary), parts)
+    template = config.template.build(BuildContext(path="template", parts={"text.tokenizer": tokenizer}, folder=folder))
+    compiler = Compiler(tokenizer, template, vocabulary, parts.modalities, *pathways(config, parts))
+    return Pipeline(config, model, compiler, plugins, parts)
+
+
+def pathways(config: PipelineConfig, parts: Parts) -> tuple[dict[str, Understanding], dict[str, Generation]]:
+    """Return the parts that count positions, per understood and per generated modality."""
+    modules = parts.modules
+    understandings = {
+        name: Understanding(
+            cast(Encoder, modules[f"{name}.understand.encoder"]), cast(Adaptor, modules[f"{name}.understand.adaptor"])
+        )
+        for name, modality in config.modalities.items()
+        if modality.understand
+    }
+    generations = {
+        name: Generation(cast(Codec, modules[f"{name}.generate.codec"]), parts.layouts[name])
+        for name in config.generated()
+    }
+    return understandings, generations
+
+
+def _is_message(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and "role" in entry
+
+
+def _messages_of(row: Any) -> Any:
+    return row["messages"] if isinstance(row, Mapping) and "messages" in row else row
+
+
+def _write_yaml(data: Any, path: Path) -> None:
+    from ruamel.yaml import YAML as Writer
+
+    writer = Writer(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    with path.open("w", encoding="utf-8") as file:
+        writer.dump(data, file)  # type: ignore[no-untyped-call]

@@ -1,0 +1,133 @@
+"""A causal language model of transformers, taken apart into embedding, transformer and head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from polyjanus.core import hf
+from polyjanus.core.errors import WiringError
+from polyjanus.core.model.building import LanguageModel
+from polyjanus.core.modules import Backbone
+from polyjanus.core.settings import BuildContext
+
+TESTED = frozenset({"gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
+"""Model types whose parts are known to add up to the whole."""
+
+
+class CausalBackbone(Backbone):
+    """The transformer of a causal language model, without its embedding."""
+
+    def __init__(self, transformer: nn.Module, config: Any) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.width = int(config.hidden_size)
+        self.num_layers = int(config.num_hidden_layers)
+        self.max_positions = int(config.max_position_embeddings)
+        layer_types = set(getattr(config, "layer_types", None) or [])
+        self._window = getattr(config, "sliding_window", None) if _slides(config, layer_types) else None
+        self._is_mixed = {"full_attention", "sliding_attention"} <= layer_types
+
+    def forward(self, embeddings: Tensor, positions: Tensor, mask: Tensor | None = None, cache: Any = None) -> Tensor:
+        """Return hidden states (B, N, d); a sliding window is taken by position, in the mask."""
+        output = self.transformer(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            attention_mask=None if mask is None else self._masks(mask, positions, cache),
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return output.last_hidden_state
+
+    def _masks(self, mask: Tensor, positions: Tensor, cache: Any) -> Any:
+        if self._window is None:
+            return mask.unsqueeze(1)
+        keys = positions if cache is None else cache.key_positions(positions)
+        near = positions.unsqueeze(2) - keys.unsqueeze(1) < self._window
+        sliding = (mask & near).unsqueeze(1)
+        return {"full_attention": mask.unsqueeze(1), "sliding_attention": sliding} if self._is_mixed else sliding
+
+
+def _slides(config: Any, layer_types: set[str]) -> bool:
+    if layer_types:
+        return "sliding_attention" in layer_types
+    return bool(getattr(config, "use_sliding_window", True))
+
+
+def architecture_of(source: str) -> dict[str, Any]:
+    """Return the settings of a checkpoint's config that differ from the defaults of its model type."""
+    config = hf.config_of(None, source)
+    config = config.get_text_config()
+    settings = config.to_diff_dict()
+    for name in ("transformers_version", "architectures", "dtype", "_name_or_path"):
+        settings.pop(name, None)
+    return {**settings, "model_type": config.model_type}
+
+
+def build_language_model(architecture: dict[str, Any], context: BuildContext) -> LanguageModel:
+    """Return a causal language model with fresh weights, taken apart."""
+    if "model_type" not in architecture:
+        raise WiringError("backbone.architecture has no model_type, such as llama", paths=[context.path])
+    config = hf.config_of(architecture, None)
+    try:
+        model = hf.library().AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    except ValueError as error:
+        raise WiringError(
+            f"{architecture['model_type']!r} cannot be the backbone: {error}",
+            paths=[context.path],
+            hint=f"tested: {', '.join(sorted(TESTED))}",
+        ) from error
+    if config.model_type not in TESTED:
+        _check_parts_add_up(model, context)
+    return _take_apart(model, config)
+
+
+def _take_apart(model: Any, config: Any) -> LanguageModel:
+    transformer = model.base_model
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    transformer.set_input_embeddings(None)
+    return LanguageModel(CausalBackbone(transformer, config), embedding, head, int(config.vocab_size))
+
+
+@torch.no_grad()
+def _check_parts_add_up(model: Any, context: BuildContext) -> None:
+    """Refuse a model whose logits are not head(transformer(embedding)): it scales or caps something in between."""
+    if next(model.parameters()).device.type == "meta":
+        return
+    name = model.config.model_type
+    ids = torch.arange(1, 5).unsqueeze(0)
+    was_training, _ = model.training, model.eval()
+    try:
+        whole = model(input_ids=ids, use_cache=False).logits
+        embeddings = model.get_input_embeddings()(ids)
+        hidden = model.base_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        parts = model.get_output_embeddings()(hidden)
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise _refused(name, context, f"it does not run on input embeddings: {error}") from error
+    if not torch.allclose(whole, parts, atol=1e-3 * float(whole.abs().max())):
+        raise _refused(name, context, "its logits are not its head applied to its transformer's output")
+    model.train(was_training)
+
+
+def _refused(name: str, context: BuildContext, reason: str) -> WiringError:
+    return WiringError(
+        f"{name!r} cannot be the backbone: {reason}",
+        paths=[context.path],
+        hint=f"tested: {', '.join(sorted(TESTED))}",
+    )
+
+
+def load_language_model(parts: LanguageModel, source: str) -> None:
+    """Copy the weights of a pretrained checkpoint into parts of the same architecture."""
+    model = hf.library().AutoModelForCausalLM.from_pretrained(
+        source, dtype=torch.float32, trust_remote_code=False, use_safetensors=None
+    )
+    loaded = _take_apart(model, model.config.get_text_config())
+    for mine, theirs in (
+        (parts.backbone, loaded.backbone),
+        (parts.embedding, loaded.embedding),
+        (parts.head, loaded.head),
+    ):
+        mine.load_state_dict(theirs.state_dict())
