@@ -2,10 +2,12 @@
 
 import contextlib
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +16,7 @@ import pluggy
 
 from polyjanus.core import hookspecs
 from polyjanus.core.errors import PluginError
-from polyjanus.core.registry import Origin, Registries
+from polyjanus.core.registry import UNKNOWN_ORIGIN, Origin, Registries
 
 GROUP = "polyjanus.plugins"
 SLOW_S = 2.0
@@ -53,7 +55,9 @@ def load_file(plugins: Plugins, file: Path) -> None:
     file = file.expanduser().resolve()
     if not file.is_file():
         raise PluginError(f"there is no plugin file {str(file)!r}", hint="--plugin takes the path of a .py file")
-    name = f"polyjanus_plugin_{file.stem}"
+    if plugins.manager.has_plugin(str(file)):
+        return
+    name = f"polyjanus_plugin_{file.stem}_{sha256(str(file).encode()).hexdigest()[:8]}"
     with _guarded(plugins, str(file)):
         _register(plugins, _import_file(name, file), Origin(plugin=file.stem, distribution=str(file), version=""))
 
@@ -82,22 +86,32 @@ def _import_file(name: str, file: Path) -> ModuleType:
         raise PluginError(f"{file.name} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
 def _register(plugins: Plugins, module: object, origin: Origin, name: str | None = None) -> None:
     manager = plugins.manager
-    if manager.register(module, name=name or origin.distribution) is None:
+    if manager.is_registered(module):
         return
+    manager.register(module, name=name or origin.distribution)
     try:
+        if not manager.get_hookcallers(module):
+            raise PluginError("implements no hook; mark its `register` function with @hookimpl")
         manager.check_pending()
         plugins.registries.set_origin(origin)
         others = [plugin for plugin in manager.get_plugins() if plugin is not module]
         manager.subset_hook_caller("register", remove_plugins=others)(registries=plugins.registries)
     except BaseException:
         manager.unregister(module)
+        plugins.registries.withdraw(origin)
         raise
+    finally:
+        plugins.registries.set_origin(UNKNOWN_ORIGIN)
 
 
 @contextlib.contextmanager
@@ -107,12 +121,36 @@ def _guarded(plugins: Plugins, who: str) -> Generator[None]:
     notice.daemon = True
     notice.start()
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _descriptor_to_stderr():
             yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything, SystemExit too
-        reason = " ".join(str(error).split()) or type(error).__name__
-        plugins.broken[who] = f"{type(error).__name__}: {reason}"[:300]
+        plugins.broken[who] = _reason(error)
     finally:
         notice.cancel()
+
+
+@contextlib.contextmanager
+def _descriptor_to_stderr() -> Generator[None]:
+    """Send what native code and child processes write to stdout to stderr."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # stdout is closed
+        yield
+        return
+    try:
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+        with contextlib.suppress(OSError):
+            os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _reason(error: BaseException) -> str:
+    """Return why a plugin failed, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}")[:300]

@@ -54,12 +54,19 @@ class Entry(Generic[S]):
     @property
     def is_available(self) -> bool:
         """Tell whether everything that building needs can be imported."""
-        return all(find_spec(name) is not None for name in self.settings.requires)
+        return all(_can_import(name) for name in self.settings.requires)
 
     @property
     def summary(self) -> str:
         """Return the first line of the class's documentation."""
         return (self.settings.__doc__ or "").strip().split("\n")[0]
+
+
+def _can_import(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # `mne.io` without mne
+        return False
 
 
 class Registry(Generic[S]):
@@ -85,9 +92,22 @@ class Registry(Generic[S]):
         entry = Entry(settings, self.origin)
         known = self._entries.get(name)
         if known is not None and known.settings is not settings:
-            self._conflicts.setdefault(name, [known]).append(entry)
+            claims = self._conflicts.setdefault(name, [known])
+            if all(claim.settings is not settings for claim in claims):
+                claims.append(entry)
         elif known is None:
             self._entries[name] = entry
+
+    def withdraw(self, origin: Origin) -> None:
+        """Take back what one plugin offered; a name that it contested belongs to the other again."""
+        for name, claims in list(self._conflicts.items()):
+            others = [claim for claim in claims if claim.origin != origin]
+            if len(others) < 2:
+                del self._conflicts[name]
+            else:
+                self._conflicts[name] = others
+            self._entries[name] = (others or claims)[0]
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.origin != origin}
 
     def conflict(self, name: str) -> str | None:
         """Return the sentence that names everyone who claims `name`, where more than one does."""
@@ -155,6 +175,11 @@ class Registries:
         """Say who the next entries come from."""
         for registry in self:
             registry.origin = origin
+
+    def withdraw(self, origin: Origin) -> None:
+        """Take back what one plugin offered."""
+        for registry in self:
+            registry.withdraw(origin)
 
     def __iter__(self) -> Iterator[Registry[ComponentConfig]]:
         for value in vars(self).values():
