@@ -156,7 +156,8 @@ def _trained_parts(document: Document) -> Iterator[Fault]:
                 continue
             chosen = [path for path in places if selects(glob, path)]
             if not chosen:
-                message = f"{glob!r} selects no component{_near(document, glob, _prefixes(places))}"
+                near = _globs(places) if nearest(glob, _globs(places)) else places
+                message = f"{glob!r} selects no component{_near(document, glob, near)}"
                 yield fault_at(document, (*place, "train", index), message)
             others = [path for path in chosen if not path.endswith(".generate.codec")]
             if stage.get("objective") == "reconstruct" and others:
@@ -164,15 +165,16 @@ def _trained_parts(document: Document) -> Iterator[Fault]:
                 yield fault_at(document, (*place, "train", index), message)
 
 
-def _prefixes(places: Mapping[str, Place]) -> dict[str, Place]:
-    """Return every component path and every subtree of one, with its place."""
-    prefixes: dict[str, Place] = {}
+def _globs(places: Mapping[str, Place]) -> dict[str, Place]:
+    """Return the globs that could have been meant: paths, subtrees and `*.part`, each with a place."""
+    globs: dict[str, Place] = {}
     for path, place in places.items():
         parts = path.split(".")
         for length in range(1, len(parts)):
             inner = place[: len(place) - len(parts) + length] if place[0] == "modalities" else place
-            prefixes.setdefault(".".join(parts[:length]), inner)
-    return prefixes | dict(places)
+            globs.setdefault(".".join(parts[:length]), inner)
+            globs.setdefault(f"*.{'.'.join(parts[length:])}", place)
+    return globs | dict(places)
 
 
 def _best(document: Document) -> Iterator[Fault]:

@@ -26,7 +26,7 @@ def written(document: Document) -> str:
 
 
 def _block(document: Document, block: Mapping[str, Any], place: Place, indent: str) -> Iterator[str]:
-    for key, value in block.items():
+    for key, value in sorted(block.items(), key=lambda item: item[0] != "type"):
         yield from _entry(document, value, (*place, key), f"{indent}{_scalar(key)}:", indent)
 
 
