@@ -228,7 +228,7 @@ class Pipeline:
     ) -> Path:
         """Write a whole checkpoint in one atomic step; `dtype` is how floating tensors are stored."""
         target = Path(folder)
-        with atomic_dir(target, **self._manifest(), **dict(notes or {})) as draft:
+        with atomic_dir(target, **self.manifest(), **dict(notes or {})) as draft:
             self.write(draft, dtype=dtype)
         return target
 
@@ -243,7 +243,7 @@ class Pipeline:
         config.save_pretrained(str(folder))
         (folder / "generation_config.json").write_text("{}\n", encoding="utf-8")
 
-    def _manifest(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
         """Return who built each component, for the manifest."""
         components: dict[str, Any] = {}
         for path, settings in self.parts.resolved.items():

@@ -14,13 +14,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     SerializeAsAny,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from polyjanus.core.errors import suggest
 
@@ -45,6 +46,21 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True, protected_namespaces=()
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let a list of YAML fill a tuple or a set; strictness is for scalars."""
+        return _accept_lists(handler(source))
+
+
+def _accept_lists(schema: Any) -> Any:
+    """Return a pydantic schema in which tuples and sets are read from lists."""
+    if isinstance(schema, list):
+        return [_accept_lists(item) for item in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    opened = {key: _accept_lists(value) for key, value in cast("dict[str, Any]", schema).items()}
+    return {**opened, "strict": False} if opened.get("type") in ("tuple", "set", "frozenset") else opened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +93,10 @@ class BuildContext:
     def locate(self, source: str) -> str:
         """Return a local path made absolute; hub names pass unchanged."""
         return locate(source, self.folder)
+
+    def locate_file(self, source: str) -> Path:
+        """Return the absolute path of a file or folder, which is never a hub name."""
+        return (self.folder / Path(source).expanduser()).resolve()
 
 
 def is_local(source: str) -> bool:

@@ -1,0 +1,71 @@
+"""Rows of typed parts in a JSON Lines file, found by an index of line starts and read one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from polyjanus.core.data.rows import Row, Source
+from polyjanus.core.errors import DataError
+
+
+class JsonLines(Source):
+    """One row per line that is not blank; relative `path`s inside parts start at `root`."""
+
+    def __init__(self, file: Path, root: Path | None = None) -> None:
+        if not file.is_file():
+            raise DataError(f"there is no file {str(file)!r}")
+        self.file = file
+        self.root = root or file.parent
+        self._starts = _line_starts(file)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._starts)
+
+    def row(self, index: int, noise: np.random.Generator) -> Row:
+        """Return the row of one line; nothing in it is random."""
+        start, number = self._starts[index]
+        with self.file.open("rb") as file:
+            file.seek(start)
+            line = file.readline()
+        where = f"{self.file}:{number}"
+        try:
+            row: Any = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"is no JSON: {error}", where=where) from error
+        if not isinstance(row, dict):
+            raise DataError(f"is a {type(row).__name__}, not an object", where=where)
+        fields = cast("dict[str, Any]", row)
+        if "text" in fields and "messages" not in fields:
+            fields = {"messages": [{"role": "raw", "content": fields["text"]}]}
+        if "messages" not in fields:
+            raise DataError(f"has the keys {sorted(fields)}; a row has 'messages' or 'text'", where=where)
+        return {**fields, "messages": [self._anchored(message) for message in fields["messages"]]}
+
+    def _anchored(self, message: Any) -> Any:
+        """Return the message with the paths in its parts made absolute."""
+        if not isinstance(message, Mapping) or not isinstance(message.get("content"), list):
+            return message
+        block = cast("Mapping[str, Any]", message)
+        parts = [
+            {**part, "path": str(self.root / part["path"])} if isinstance(part, Mapping) and "path" in part else part
+            for part in cast("list[Any]", block["content"])
+        ]
+        return {**block, "content": parts}
+
+
+def _line_starts(file: Path) -> list[tuple[int, int]]:
+    """Return byte offset and number of every line that is not blank."""
+    starts: list[tuple[int, int]] = []
+    offset = 0
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                starts.append((offset, number))
+            offset += len(line)
+    return starts

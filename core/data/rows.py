@@ -1,0 +1,60 @@
+"""Sources of rows; a row is `{"messages": […]}`, made of a number and noise alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from polyjanus.core.errors import DataError
+
+Row = Mapping[str, Any]
+"""`{"messages": […]}`, with whatever else the source wants to tell an evaluation."""
+
+
+class Source(ABC):
+    """A data set with random access."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
+    def row(self, index: int, noise: np.random.Generator) -> Row:
+        """Return one row; all that is random in it, such as augmentation, comes from `noise`."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of a source that are trained on, or those held out for validation."""
+
+    name: str
+    source: Source
+    indices: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+    def __len__(self) -> int:
+        """Return the number of rows of the split."""
+        return len(self.indices)
+
+    def row(self, index: int, noise: np.random.Generator) -> Row:
+        """Return one row of the split; an error names the source and the row."""
+        number = int(self.indices[index])
+        try:
+            return self.source.row(number, noise)
+        except Exception as error:
+            raise DataError(f"row {number} of {self.name!r}: {error}") from error
+
+
+def split(name: str, source: Source, validation: float, seed: int) -> tuple[Split, Split]:
+    """Return the training and the validation rows, drawn once with a seed of their own."""
+    total = len(source)
+    if total == 0:
+        raise DataError(f"data set {name!r} has no rows")
+    order = np.random.default_rng([seed, 0]).permutation(total)
+    held_out = round(validation * total)
+    if validation > 0 and not 0 < held_out < total:
+        raise DataError(f"data set {name!r} has {total} rows; {validation} of them leaves a side with none")
+    return Split(name, source, np.sort(order[held_out:])), Split(name, source, np.sort(order[:held_out]))

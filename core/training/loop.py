@@ -1,0 +1,270 @@
+"""The training loop: stage after stage, step after step, and checkpoints from which it goes on exactly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyjanus.core.checkpoints.atomic import atomic_dir
+from polyjanus.core.checkpoints.finding import CHECKPOINTS, complete
+from polyjanus.core.config.schema import StageConfig, TrainingConfig
+from polyjanus.core.data.mixing import Draw, Schedule, pattern
+from polyjanus.core.data.rows import Row, Source, Split, split
+from polyjanus.core.errors import DataError, TrainingError
+from polyjanus.core.model.unified import Sums
+from polyjanus.core.modules import Codec
+from polyjanus.core.pipeline import Pipeline
+from polyjanus.core.sequence.packing import collate
+from polyjanus.core.sequence.spans import TokenSequence, truncate, without_context
+from polyjanus.core.settings import BuildContext
+from polyjanus.core.training.stages import chosen, freeze_all_but, learning_rate, make_optimizer, set_modes
+from polyjanus.core.training.state import Progress, read_optimizer, read_progress, write_state
+
+Record = dict[str, Any]
+
+
+class Display(Protocol):
+    """Whoever shows a run to a person."""
+
+    def stage(self, stage: StageConfig, done: int) -> None:
+        """Show that a stage begins, or goes on after `done` steps."""
+
+    def step(self, record: Record) -> None:
+        """Show a step's record, or that of a validation."""
+
+
+class Training:
+    """One run of a pipeline's curriculum in a folder of its own."""
+
+    def __init__(self, pipeline: Pipeline, folder: Path, data_folder: Path, display: Display) -> None:
+        if pipeline.config.training is None:
+            raise TrainingError("the pipeline has no 'training' block")
+        self.pipeline, self.model, self.folder, self.display = pipeline, pipeline.model, folder, display
+        self.config: TrainingConfig = pipeline.config.training
+        self.paths = pipeline.config.component_paths()
+        self.tokenizer = pipeline.tokenizer
+        self.pad = self.tokenizer.require(self.tokenizer.pad, "padding")
+        self.progress = Progress()
+        self.resumed_from: Path | None = None
+        self.splits = self._open_data(data_folder)
+
+    def _open_data(self, folder: Path) -> dict[str, tuple[Split, Split]]:
+        splits: dict[str, tuple[Split, Split]] = {}
+        for name, settings in self.pipeline.config.data.items():
+            source: Source = settings.build(BuildContext(path=f"data.{name}", folder=folder))
+            splits[name] = split(name, source, settings.validation, self.config.seed)
+        return splits
+
+    def resume(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint whose weights the pipeline has; refuse one that other settings made."""
+        self.progress, settings = read_progress(checkpoint)
+        changed = sorted(changes(settings, self.fingerprint()))
+        if changed:
+            raise TrainingError(
+                f"the run was made with other settings: {', '.join(changed)}",
+                where=str(checkpoint),
+                hint="start a new run, or put the settings back",
+            )
+        self.resumed_from = checkpoint
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the settings that a run must keep for its losses to stay the same."""
+        dump = self.pipeline.config.model_dump(mode="json", serialize_as_any=True)
+        training = {key: value for key, value in dump["training"].items() if key not in {"save", "validation"}}
+        return {"data": dump["data"], "training": training, "sizes": {n: len(s[0]) for n, s in self.splits.items()}}
+
+    def run(self) -> None:
+        """Train all stages that are left."""
+        hooks = self.pipeline.plugins.manager.hook
+        hooks.run_started(folder=self.folder, resumed=self.resumed_from is not None)
+        for index in range(self.progress.stage, len(self.config.stages)):
+            self._run_stage(index, self.config.stages[index])
+        self.model.eval()
+
+    def _run_stage(self, index: int, stage: StageConfig) -> None:
+        paths = chosen(stage.train, self.paths)
+        freeze_all_but(self.model, paths, self.paths)
+        optimizer = make_optimizer(self.model, stage)
+        if self.resumed_from is not None and self.progress.stage == index and self.progress.step:
+            read_optimizer(self.resumed_from, optimizer)
+        schedule = Schedule(
+            self.config.seed,
+            index,
+            pattern(stage.mix),
+            {name: len(self.splits[name][0]) for name in stage.mix},
+            stage.batch,
+        )
+        self.progress.stage = index
+        self.display.stage(stage, self.progress.step)
+        try:
+            for step in range(self.progress.step, stage.steps):
+                set_modes(self.model, paths, moves_statistics=stage.objective == "reconstruct")
+                self._step(stage, paths, schedule.draws(step), step, optimizer)
+        except KeyboardInterrupt:
+            self._save(optimizer)
+            raise
+        self.progress.stage, self.progress.step = index + 1, 0
+        if index + 1 == len(self.config.stages):
+            self._save(optimizer)
+
+    def _step(
+        self,
+        stage: StageConfig,
+        paths: Sequence[str],
+        draws: Sequence[Draw],
+        step: int,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        started = time.perf_counter()
+        rate = learning_rate(stage, step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        sequences = [self._sequence(draw) for draw in draws]
+        sums = self._sums(stage, paths, sequences)
+        loss = self.model.total(sums) if stage.objective == "next" else _mean(sums)
+        if not torch.isfinite(loss):
+            rows = ", ".join(f"{draw.source}[{draw.index}]" for draw in draws[:8])
+            raise TrainingError(f"the loss of step {step} of stage {stage.name!r} is {float(loss)}; its rows: {rows} …")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(
+            [p for p in self.model.parameters() if p.requires_grad], stage.clip or float("inf")
+        )
+        optimizer.step()
+        self.progress.step, self.progress.total = step + 1, self.progress.total + 1
+        record = {
+            "stage": stage.name,
+            "step": step + 1,
+            "total": self.progress.total,
+            "loss": float(loss.detach()),
+            **{f"{name}.loss": _ratio(value) for name, value in sums.items()},
+            "lr": rate,
+            "grad_norm": float(norm),
+            "positions": sum(map(len, sequences)),
+            "seconds": round(time.perf_counter() - started, 4),
+        }
+        self._tell(record)
+        self._on_schedule(stage, optimizer)
+
+    def _on_schedule(self, stage: StageConfig, optimizer: torch.optim.Optimizer) -> None:
+        """Validate and save where it is time to."""
+        total, is_over = self.progress.total, self.progress.step == stage.steps
+        if stage.objective == "next" and (total % self.config.validation.every == 0 or is_over):
+            self._validate(optimizer)
+        if total % self.config.save.every == 0:
+            self._save(optimizer)
+
+    def _sums(self, stage: StageConfig, paths: Sequence[str], sequences: Sequence[TokenSequence]) -> Sums:
+        batch = collate(sequences, pad=self.pad, max_tokens=self.config.max_tokens)
+        if stage.objective == "next":
+            return cast(Sums, self.model(**batch).sums)
+        sums: Sums = {}
+        for path in paths:
+            block = cast("Mapping[str, Any]", batch["media"]).get(path.removesuffix(".codec"))
+            if block is not None:
+                total, count = cast(Codec, self.model.part(path)).reconstruct(block["items"])
+                sums[path] = (total, torch.tensor(count))
+        if not sums:
+            raise DataError(f"no row of stage {stage.name!r} holds an item for {', '.join(paths)}")
+        return sums
+
+    def _sequence(self, draw: Draw) -> TokenSequence:
+        """Return the sequence of one row, its context dropped as often as the settings say."""
+        noise = draw.noise()
+        row = self.splits[draw.source][0].row(draw.index, noise)
+        sequence = self._compile(row, f"{draw.source}[{draw.index}]")
+        learned = [span for span in sequence.spans if span.is_learned]
+        if learned and noise.random() < self.config.caption_dropout:
+            bos = self.tokenizer.bos
+            return without_context(
+                sequence, learned[-1], bos=None if bos is None else self.tokenizer.id_of(bos), pad=self.pad
+            )
+        return sequence
+
+    def _compile(self, row: Row, name: str) -> TokenSequence:
+        try:
+            sequence = truncate(self.pipeline.compile(row["messages"], is_prompt=False), self.config.max_tokens)
+        except Exception as error:
+            raise DataError(f"{name}: {error}") from error
+        if not any(sequence.learned) and not any(span.is_learned for span in sequence.spans):
+            lost = ", ".join(sequence.dropped) or "none"
+            raise DataError(f"{name}: nothing in this row is learned (dropped: {lost})")
+        return sequence
+
+    @torch.no_grad()
+    def _validate(self, optimizer: torch.optim.Optimizer) -> None:
+        """Score the held-out rows of every data set, and keep the model if it is the best so far."""
+        self.model.eval()
+        scores = {name: self._held_out_loss(held_out) for name, (_, held_out) in self.splits.items() if len(held_out)}
+        if not scores:
+            return
+        chosen_name = (self.config.validation.best or "").removesuffix(".loss")
+        score = scores.get(chosen_name, sum(scores.values()) / len(scores))
+        is_best = self.progress.best is None or score < self.progress.best
+        losses = {f"{name}.loss": value for name, value in scores.items()}
+        self._tell({"validation": losses, "total": self.progress.total, "is_best": is_best})
+        if is_best:
+            self.progress.best = score
+            self._write(self.folder / CHECKPOINTS / "best", optimizer)
+
+    def _held_out_loss(self, held_out: Split) -> float:
+        total = count = 0.0
+        for chunk in _chunks(range(min(len(held_out), self.config.validation.rows)), 32):
+            rows = [held_out.row(index, np.random.default_rng([self.config.seed, index])) for index in chunk]
+            sequences = [self._compile(row, f"{held_out.name}[{i}]") for row, i in zip(rows, chunk, strict=True)]
+            sums: Sums = self.model(**collate(sequences, pad=self.pad)).sums
+            total += sum(float(value) for value, _ in sums.values())
+            count += sum(int(targets) for _, targets in sums.values())
+        return total / max(count, 1)
+
+    def _save(self, optimizer: torch.optim.Optimizer) -> None:
+        """Write a checkpoint of this step; older ones beyond the number to keep go."""
+        home = self.folder / CHECKPOINTS
+        self._write(home / f"step-{self.progress.total:07d}", optimizer)
+        numbered = [path for _, path in complete(home) if path.name != "best"]
+        for path in numbered[self.config.save.keep :]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _write(self, target: Path, optimizer: torch.optim.Optimizer) -> None:
+        with atomic_dir(target, step=self.progress.total, **self.pipeline.manifest()) as draft:
+            self.pipeline.write(draft)
+            write_state(draft, self.progress, optimizer, self.fingerprint())
+        self.pipeline.plugins.manager.hook.checkpoint_saved(folder=target, step=self.progress.total)
+
+    def _tell(self, record: Record) -> None:
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
+        self.display.step(record)
+        self.pipeline.plugins.manager.hook.step_finished(record=record)
+
+
+def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """Yield the dotted paths at which two trees of settings differ."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        old, new = cast("Mapping[str, Any]", before), cast("Mapping[str, Any]", after)
+        for key in sorted({*old, *new}):
+            yield from changes(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif json.dumps(before) != json.dumps(after):
+        yield path
+
+
+def _ratio(value: tuple[Tensor, Tensor]) -> float:
+    return float(value[0].detach()) / max(int(value[1]), 1)
+
+
+def _mean(sums: Sums) -> Tensor:
+    """Return the sum over codecs of each one's mean loss per item."""
+    return torch.stack([value / count for value, count in sums.values()]).sum()
+
+
+def _chunks(indices: range, size: int) -> Iterator[range]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]

@@ -1,0 +1,82 @@
+"""What a stage trains: components chosen by globs, all others frozen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from polyjanus.core.config.schema import StageConfig, selects
+from polyjanus.core.errors import TrainingError
+from polyjanus.core.model.unified import UnifiedModel
+
+
+def chosen(globs: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Return the component paths that any of the globs selects."""
+    return [path for path in paths if any(selects(glob, path) for glob in globs)]
+
+
+def freeze_all_but(model: UnifiedModel, paths: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Make the parameters of `paths` trainable and all others frozen; return the names of the trainable ones.
+
+    A tensor that two components share must be wholly in or wholly out.
+    """
+    owners: dict[int, list[str]] = {}
+    for path in known:
+        if model.has(path):
+            for parameter in model.part(path).parameters():
+                owners.setdefault(id(parameter), []).append(path)
+    for shared in owners.values():
+        inside = [path for path in shared if path in paths]
+        if inside and len(inside) < len(shared):
+            outside = [path for path in shared if path not in paths]
+            raise TrainingError(
+                f"{inside[0]} and {outside[0]} share a tensor, but only the first is trained",
+                hint="train both or neither: `text` selects embedding and head",
+            )
+    trained: list[str] = []
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(path in paths for path in owners.get(id(parameter), [])))
+        if parameter.requires_grad:
+            trained.append(name)
+    if not trained:
+        raise TrainingError(f"nothing to train: {', '.join(paths)} have no parameters")
+    return trained
+
+
+def set_modes(model: UnifiedModel, paths: Sequence[str], *, moves_statistics: bool) -> None:
+    """Put trained components in training mode and all others in evaluation mode.
+
+    Batch statistics move only where a stage asks for it: when it trains a codec by reconstruction.
+    """
+    model.eval()
+    for path in paths:
+        if model.has(path):
+            model.part(path).train()
+    if not moves_statistics:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
+                module.eval()
+
+
+def make_optimizer(model: UnifiedModel, stage: StageConfig) -> torch.optim.AdamW:
+    """Return AdamW over what is trainable; norms and biases are not decayed."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": stage.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(cast(Any, groups), lr=stage.lr, betas=stage.betas, fused=True)
+
+
+def learning_rate(stage: StageConfig, step: int) -> float:
+    """Return the learning rate of step `step`, counted from zero."""
+    if step < stage.warmup:
+        return stage.lr * (step + 1) / stage.warmup
+    if stage.schedule == "constant":
+        return stage.lr
+    done = (step - stage.warmup) / max(stage.steps - stage.warmup, 1)
+    return stage.lr * (1 - done if stage.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))

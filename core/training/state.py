@@ -1,0 +1,61 @@
+"""What a run needs to go on as if it had never stopped, beside the weights: no pickle, tensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
+
+from polyjanus.core.errors import CheckpointError
+
+FOLDER = "training"
+
+
+@dataclass
+class Progress:
+    """Where a run is: the stage and its next step, all steps so far, and the best score."""
+
+    stage: int = 0
+    step: int = 0
+    total: int = 0
+    best: float | None = None
+
+
+def write_state(folder: Path, progress: Progress, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> None:
+    """Write progress, optimiser and random state under `training/` in a checkpoint folder."""
+    home = folder / FOLDER
+    home.mkdir()
+    state = cast("dict[str, Any]", optimizer.state_dict())
+    tensors: dict[str, torch.Tensor] = {"rng.torch": torch.get_rng_state()}
+    for index, entries in state["state"].items():
+        for name, value in entries.items():
+            tensors[f"state.{index}.{name}"] = torch.as_tensor(value).contiguous()
+    save_file(tensors, home / "optimizer.safetensors")
+    text = json.dumps({"progress": asdict(progress), "groups": state["param_groups"], "settings": settings}, indent=1)
+    (home / "state.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read_progress(folder: Path) -> tuple[Progress, dict[str, Any]]:
+    """Return where the run was, and the settings that it was made with."""
+    path = folder / FOLDER / "state.json"
+    if not path.is_file():
+        raise CheckpointError("holds no training state", where=str(folder), hint="it can be used, but not resumed")
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    return Progress(**saved["progress"]), saved["settings"]
+
+
+def read_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Give an optimiser over the same parameters, and torch's random numbers, the state that they had."""
+    home = folder / FOLDER
+    tensors = load_file(home / "optimizer.safetensors")
+    groups = json.loads((home / "state.json").read_text(encoding="utf-8"))["groups"]
+    torch.set_rng_state(tensors.pop("rng.torch"))
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        _, index, name = key.split(".", 2)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,150 @@
+"""Who judges the digits: exact match for words, and for pictures a classifier that has seen real ones only."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from polyjanus.core.evaluation import Metric, Sample, Score
+from polyjanus.core.pipeline import Pipeline
+from polyjanus.examples.digits.source import NAMES, QUESTIONS, REQUESTS, load_digits, render
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+SIDE = 16
+"""Pixels a side at which pictures are compared."""
+
+
+def features(pictures: list[Any]) -> Array:
+    """Return pictures of any size as vectors (N, 256) of ink from 0 to 1, each centred on its ink."""
+    return np.stack([_centred(picture).ravel() for picture in pictures])
+
+
+def _centred(picture: Any) -> Array:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    ink = 1 - np.asarray(grey, dtype=np.float64) / 255
+    total = max(ink.sum(), 1e-6)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    middle = (SIDE - 1) / 2
+    shift = [round(middle - float((ink * axis).sum() / total)) for axis in (rows, columns)]
+    return np.roll(ink, shift, (0, 1))
+
+
+class KernelClassifier:
+    """Ridge regression on radial kernels, one output per digit, fitted in closed form."""
+
+    def __init__(self, vectors: Array, labels: Array, *, gamma: float = 0.05, ridge: float = 0.01) -> None:
+        self.vectors, self.gamma = vectors, gamma
+        targets = np.eye(10)[labels.astype(int)]
+        kernel = self._kernel(vectors)
+        self.weights = np.linalg.solve(kernel + ridge * np.eye(len(vectors)), targets)
+
+    def _kernel(self, vectors: Array) -> Array:
+        squares = (vectors**2).sum(1)[:, None] + (self.vectors**2).sum(1) - 2 * vectors @ self.vectors.T
+        return np.exp(-self.gamma * squares.clip(min=0))
+
+    def predict(self, vectors: Array) -> Array:
+        """Return the digit of each vector (N,)."""
+        return (self._kernel(vectors) @ self.weights).argmax(1)
+
+
+@cache
+def judge(size: int) -> tuple[KernelClassifier, float]:
+    """Return the classifier fitted on real training digits, and its accuracy on held-out ones."""
+    train, test = load_digits(held_out=False), load_digits(held_out=True)
+    fitted = KernelClassifier(features([render(p, size) for p in train.pictures]), train.labels)
+    guesses = fitted.predict(features([render(p, size) for p in test.pictures]))
+    return fitted, float((guesses == test.labels).mean())
+
+
+class ReadDigits(Metric):
+    """Held-out digits, named in words."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def measure(self, pipeline: Pipeline, *, limit: int | None = None, seed: int = 0) -> Score:
+        """Ask about every held-out digit, or about the first `limit`, digit after digit."""
+        pictures, labels = load_digits(held_out=True)
+        order = _digit_after_digit(labels)[:limit]
+        drawn = [render(pictures[i], self.size) for i in order]
+        prompts = [[{"type": "image", "image": picture}, QUESTIONS[0]] for picture in drawn]
+        greedy = {"text": {"type": "greedy"}}
+        answers = [reply.text for reply in pipeline.run_many(prompts, ["text"], seed=seed, samplers=greedy, max_tokens=8)]
+        wanted = [NAMES[labels[i]] for i in order]
+        right = sum(answer == name for answer, name in zip(answers, wanted, strict=True))
+        samples = tuple(
+            Sample(answer or "?", "image", Image.fromarray(picture).convert("RGB"))
+            for answer, picture in zip(answers[:10], drawn, strict=False)
+        )
+        return Score.of(right, len(order), input="image", output="text", judge="exact match", samples=samples)
+
+
+class DrawnDigits(Metric):
+    """Digits drawn on request."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def measure(self, pipeline: Pipeline, *, limit: int | None = None, seed: int = 0) -> Score:
+        """Draw 200 digits, or `limit`, with the pipeline's own sampler."""
+        fitted, ceiling = judge(self.size)
+        wanted = np.arange(limit or 200) % 10
+        prompts = [REQUESTS[0].format(NAMES[digit]) for digit in wanted]
+        pictures = [reply.media("image")[0] for reply in pipeline.run_many(prompts, ["image"], seed=seed)]
+        vectors = features(pictures)
+        right = int((fitted.predict(vectors) == wanted).sum())
+        samples = tuple(Sample(NAMES[d], "image", p) for d, p in zip(wanted[:10], pictures, strict=False))
+        return Score.of(
+            right,
+            len(wanted),
+            input="text",
+            output="image",
+            judge=f"kernel classifier fitted on real training digits ({ceiling:.1%} of held-out ones)",
+            details={"judge_on_real": ceiling, **variety(vectors, wanted)},
+            samples=samples,
+        )
+
+
+def variety(vectors: Array, labels: Array) -> dict[str, float]:
+    """Return how varied pictures (N, 256) of the same digit are, beside real ones.
+
+    `distinct`: share that no other equals. `spread`: mean distance between two of a digit, as a share of real ones'.
+    `nearest`: mean distance to the nearest training picture, as a share of that of held-out pictures to theirs.
+    """
+    train, test = load_digits(held_out=False), load_digits(held_out=True)
+    known = features([render(p, 32) for p in train.pictures])
+    fresh = features([render(p, 32) for p in test.pictures])
+    real = _spread(fresh, test.labels)
+    return {
+        "distinct": len(np.unique(vectors.round(6), axis=0)) / len(vectors),
+        "spread": _spread(vectors, labels) / real,
+        "nearest": float(_distances(vectors, known).min(1).mean() / _distances(fresh, known).min(1).mean()),
+    }
+
+
+def _spread(vectors: Array, labels: Array) -> float:
+    means: list[float] = []
+    for digit in np.unique(labels):
+        group = vectors[labels == digit]
+        if len(group) > 1:
+            means.append(float(_distances(group, group).sum() / (len(group) * (len(group) - 1))))
+    return float(np.mean(means)) if means else 0.0
+
+
+def _distances(left: Array, right: Array) -> Array:
+    squares = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
+    return np.sqrt(squares.clip(min=0))
+
+
+def _digit_after_digit(labels: Array) -> list[int]:
+    """Return indices such that the first ten are one of each digit, and so on."""
+    seen = dict.fromkeys(range(10), 0)
+    ranks: list[tuple[int, int, int]] = []
+    for index, label in enumerate(labels.tolist()):
+        ranks.append((seen[label], label, index))
+        seen[label] += 1
+    return [index for _, _, index in sorted(ranks)]
