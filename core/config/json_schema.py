@@ -85,16 +85,10 @@ def _draft_07(value: Any, names: Mapping[str, str]) -> Any:
 def _by_type(kind: str, types: list[str], definitions: Mapping[str, Schema]) -> Schema:
     """Return the schema of a block of one kind: the short form `greedy`, or a block that its `type` describes."""
     short = [name for name in types if set(definitions[f"{kind}.{name}"].get("required", ())) <= {"type"}]
-    return {
-        "if": {"type": "string"},
-        "then": {"enum": short},
-        "else": {
-            "type": "object",
-            "required": ["type"],
-            "properties": {"type": {"enum": types}},
-            "allOf": [_when_type(kind, name) for name in types],
-        },
-    }
+    block: Schema = {"type": "object", "required": ["type"], "properties": {"type": {"enum": types}}}
+    if types:
+        block["allOf"] = [_when_type(kind, name) for name in types]
+    return {"if": {"type": "string"}, "then": {"enum": short}, "else": block}
 
 
 def _when_type(kind: str, name: str) -> Schema:

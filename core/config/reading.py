@@ -1,7 +1,7 @@
 """A pipeline file, checked: its settings, or every fault in it at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -9,9 +9,11 @@ from pydantic import ValidationError
 from polyjanus.core.config.document import Document, try_document
 from polyjanus.core.config.references import reference_faults
 from polyjanus.core.config.schema import PipelineConfig
-from polyjanus.core.config.wording import faults_of
+from polyjanus.core.config.wording import HIDDEN, faults_of
 from polyjanus.core.errors import ConfigError, Fault
 from polyjanus.core.registry import Registries
+
+SHORTEST_SECRET = 4
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,22 @@ def read_pipeline(
         faults = [*faults_of(error, document, registries), *faults]
     faults = _without_echoes(document.faults, faults)
     if faults or config is None:
-        raise ConfigError(_in_order(document, faults))
+        raise ConfigError(_in_order(document, [_without_secrets(document, fault) for fault in faults]))
     return Loaded(config, document)
+
+
+def _without_secrets(document: Document, fault: Fault) -> Fault:
+    """Hide what came from the environment; a value too short to be a secret only at its own place."""
+    message = fault.message
+    for place, origin in document.origins.items():
+        value = str(document.value(place))
+        if (
+            origin.kind == "env"
+            and value
+            and (len(value) >= SHORTEST_SECRET or fault.path == ".".join(map(str, place)))
+        ):
+            message = message.replace(value, HIDDEN)
+    return replace(fault, message=message)
 
 
 def _without_echoes(first: Sequence[Fault], later: Iterable[Fault]) -> list[Fault]:

@@ -109,7 +109,7 @@ def _faults_of_one(details: Mapping[str, Any], document: Document, place: Place,
         message = f"{_found(document, place)} does not match the pattern {limits['pattern']}"
     else:
         message = _plain_message(str(details["msg"]))
-    return [fault_at(document, place, _without_secret(message, document, place))]
+    return [fault_at(document, place, message)]
 
 
 def _free_keys(document: Document, place: Place, registries: Registries) -> list[str]:
@@ -178,9 +178,3 @@ def _found(document: Document, place: Place) -> str:
         return HIDDEN
     text = repr(value) if isinstance(value, str) else origin.text
     return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def _without_secret(message: str, document: Document, place: Place) -> str:
-    value: Any = document.value(place)
-    is_secret = value and document.origin(place).kind == "env"
-    return message.replace(str(value), HIDDEN) if is_secret else message
