@@ -33,9 +33,9 @@ class HfVisionEncoder(Encoder):
         self.path = context.path
         self.layer = layer
         config = self.tower.config
-        self.width = config.hidden_size
         size = size or _side(config, "image_size", context)
         patch = _side(config, "patch_size", context)
+        self.width = config.hidden_size
         if size % patch:
             raise WiringError(
                 f"{context.path}: size {size} is no multiple of the patch size {patch}",

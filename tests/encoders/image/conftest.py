@@ -1,4 +1,4 @@
-"""What the tests of images share: tiny architectures and DeepSeek's own outputs."""
+"""What the tests of images share: a few pictures, and DeepSeek's own outputs."""
 
 import importlib.util
 import json
@@ -13,37 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from polyjanus.core.settings import BuildContext, ComponentConfig
-from polyjanus.encoders.image import (
-    Fsq2dConfig,
-    HfVisionConfig,
-    SiglipConfig,
-    Vq16Config,
-)
+from polyjanus.core.settings import BuildContext
 
 GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden" / "janus"
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
-SIGLIP = {**SMALL, "intermediate_size": 64}
-VQ = {
-    "base_channels": 32,
-    "channel_multiplier": [1, 1],
-    "num_patches": 8,
-    "num_embeddings": 64,
-    "latent_channels": 32,
-    "num_res_blocks": 1,
-}
-ENCODERS: dict[str, ComponentConfig] = {
-    "siglip": SiglipConfig(type="siglip", architecture=SIGLIP),
-    "dinov2": HfVisionConfig(type="hf_vision", architecture={"model_type": "dinov2", **SMALL}),
-    "registers": HfVisionConfig(type="hf_vision", architecture={"model_type": "dinov2_with_registers", **SMALL}),
-    "clip": HfVisionConfig(type="hf_vision", architecture={"model_type": "clip_vision_model", **SIGLIP}, layer=-2),
-    "bigger": HfVisionConfig(type="hf_vision", architecture={"model_type": "vit", **SIGLIP}, size=48),
-}
-CODECS: dict[str, ComponentConfig] = {
-    "vq16": Vq16Config(type="vq16", architecture=VQ),
-    "fsq2d": Fsq2dConfig(type="fsq2d", width=16),
-    "grey": Fsq2dConfig(type="fsq2d", width=8, size=16, channels=1, levels=(5, 3), downsample=4),
-}
 
 
 @pytest.fixture

@@ -1,0 +1,91 @@
+"""Layouts: what is packed comes back, and what is allowed can always be unpacked."""
+
+import pytest
+import torch
+
+from polyjanus.core.errors import SequenceError
+from polyjanus.core.settings import BuildContext
+from polyjanus.plugins.layouts import EndedConfig, GridConfig
+from polyjanus.plugins.layouts.frames import EndedLayout, GridLayout
+
+
+def context(books: int = 1) -> BuildContext:
+    return BuildContext(path="image.generate.layout", cardinality=7, num_codebooks=books, max_codes=5)
+
+
+def grid(books: int = 1) -> GridLayout:
+    return GridConfig(type="grid").build(context(books))
+
+
+def ended(books: int = 1) -> EndedLayout:
+    return EndedConfig(type="ended").build(context(books))
+
+
+@pytest.mark.parametrize("books", [1, 3])
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_packed_codes_come_back(books: int, length: int) -> None:
+    for layout in (grid(books), ended(books)) if length == 5 else (ended(books),):
+        codes = torch.randint(0, 7, (length, books))
+        frames = layout.pack(codes)
+        assert frames.shape == (layout.num_steps(length), layout.width)
+        assert frames.max() < layout.cardinality
+        assert torch.equal(layout.unpack(frames), codes)
+
+
+@pytest.mark.parametrize("books", [1, 3])
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_only_the_last_packed_frame_is_last(books: int, length: int) -> None:
+    for layout in (grid(books), ended(books)) if length == 5 else (ended(books),):
+        frames = layout.pack(torch.randint(0, 7, (length, books))).tolist()
+        facts = [layout.is_last(frame, step) for step, frame in enumerate(frames)]
+        assert facts == [False] * (len(frames) - 1) + [True]
+
+
+def test_a_grid_adds_no_codes_and_forbids_none() -> None:
+    assert (grid().cardinality, grid().max_steps, grid().allowed(0)) == (7, 5, None)
+
+
+@pytest.mark.parametrize("length", [0, 4, 6])
+def test_a_grid_of_another_size_is_refused(length: int) -> None:
+    with pytest.raises(SequenceError, match=f"5 codes, this item has {length}"):
+        grid().num_steps(length)
+
+
+@pytest.mark.parametrize("length", [0, 6])
+def test_an_item_without_codes_or_with_too_many_is_refused(length: int) -> None:
+    with pytest.raises(SequenceError, match="1 to 5 codes"):
+        ended().pack(torch.zeros(length, 1, dtype=torch.int64))
+
+
+def test_the_end_may_come_from_the_second_step_and_must_at_the_last() -> None:
+    masks = [ended(2).allowed(step) for step in range(6)]
+    assert [mask[0, 7].item() for mask in masks if mask is not None] == [False, True, True, True, True, True]
+    assert [mask[1, 7].item() for mask in masks if mask is not None] == [False] * 5 + [True]
+    assert [mask[:, :7].all().item() for mask in masks if mask is not None] == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize("books", [1, 3])
+def test_whatever_is_drawn_within_what_is_allowed_gives_codes_of_the_codec(books: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layout = ended(books)
+    lengths = set()
+    for _ in range(50):
+        frames: list[list[int]] = []
+        while not frames or not layout.is_last(frames[-1], len(frames) - 1):
+            mask = layout.allowed(len(frames))
+            assert mask is not None
+            frames.append(torch.multinomial(mask.float(), 1, generator=generator)[:, 0].tolist())
+        codes = layout.unpack(torch.tensor(frames))
+        assert len(codes) == len(frames) - 1
+        assert codes.max() < 7
+        lengths.add(len(codes))
+    assert lengths == {1, 2, 3, 4, 5}
+
+
+def test_frames_after_the_end_are_dropped() -> None:
+    assert ended().unpack(torch.tensor([[1], [2], [7], [3]])).tolist() == [[1], [2]]
+
+
+def test_frames_without_an_end_are_all_kept() -> None:
+    assert ended().unpack(torch.tensor([[1], [2]])).tolist() == [[1], [2]]
+    assert ended().unpack(torch.zeros(0, 1, dtype=torch.int64)).shape == (0, 1)
