@@ -4,7 +4,8 @@ import importlib
 import importlib.util
 import sys
 import types
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from polyjanus.core.errors import WiringError
@@ -38,7 +39,16 @@ from transformers import PreTrainedConfig, PreTrainedModel  # noqa: E402
 from transformers.cache_utils import Cache, CacheLayerMixin  # noqa: E402
 from transformers.utils.generic import ModelOutput  # noqa: E402
 
-__all__ = ["Cache", "CacheLayerMixin", "ModelOutput", "PreTrainedConfig", "PreTrainedModel", "config_of", "library"]
+__all__ = [
+    "Cache",
+    "CacheLayerMixin",
+    "ModelOutput",
+    "PreTrainedConfig",
+    "PreTrainedModel",
+    "config_of",
+    "library",
+    "offline",
+]
 
 
 def library() -> Any:
@@ -51,6 +61,18 @@ def without_init() -> AbstractContextManager[None]:
     from transformers.initialization import no_init_weights
 
     return no_init_weights()
+
+
+@contextmanager
+def offline() -> Generator[None]:
+    """Keep the libraries from asking the hub for anything; what is not in the cache is then missing."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def config_of(architecture: dict[str, Any] | None, pretrained: str | None, revision: str | None = None) -> Any:

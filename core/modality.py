@@ -38,6 +38,10 @@ class Modality(ABC, Generic[M, C]):
     def preview(self, media: M) -> bytes:
         """Return a PNG that shows a person what the medium holds."""
 
+    def example(self) -> M:
+        """Return a small medium for checks of shapes; needed by `inspect` and by the contract tests only."""
+        raise NotImplementedError(f"{type(self).__name__} has no example")
+
     def accepts(self, source: Any) -> bool:
         """Tell whether a bare object, handed over without a type, is plainly of this modality."""
         return False

@@ -203,6 +203,8 @@ class Backbone(nn.Module, ABC):
     """Width of its embeddings and hidden states."""
     num_layers: int
     """Layers, each of which keeps keys and values."""
+    kv_width: int
+    """Values that one layer keeps as keys for one position; as many again as values."""
     max_positions: int
     """The longest sequence that it takes."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,21 +82,32 @@ class Parts:
         return LanguageModel(backbone, modules["text.embedding"], modules["text.head"], self.vocab_size)
 
 
-def build_parts(pipeline: PipelineConfig, folder: Path, *, tokens: int = 0) -> Parts:
+def build_parts(
+    pipeline: PipelineConfig, folder: Path, *, tokens: int = 0, faults: list[WiringError] | None = None
+) -> Parts:
     """Build every component with fresh weights for a tokenizer of so many `tokens`.
 
-    A WiringError names the component paths that do not fit.
+    A WiringError names the component paths that do not fit; with `faults`, each pathway that does not is noted there
+    and left out.
     """
     builder = _Builder(Parts(), folder)
-    builder.language(pipeline, tokens)
-    for name, modality in pipeline.modalities.items():
-        builder.modality(name, modality)
+    steps: list[Callable[[], None]] = [partial(builder.language, pipeline, tokens)]
+    steps += [partial(builder.modality, name, modality) for name, modality in pipeline.modalities.items()]
     for name, modality in pipeline.modalities.items():
         if modality.generate:
-            builder.generation(name, modality.generate)
+            steps.append(partial(builder.generation, name, modality.generate))
     for name, modality in pipeline.modalities.items():
         if modality.understand:
-            builder.understanding(name, modality.understand)
+            steps.append(partial(builder.understanding, name, modality.understand))
+    for step in steps:
+        try:
+            step()
+        except WiringError as error:
+            if faults is None:
+                raise
+            faults.append(error)
+            if "backbone" not in builder.parts.modules:
+                break
     return builder.parts
 
 

@@ -25,7 +25,8 @@ from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.sequence.packing import collate
 from polyjanus.core.sequence.spans import TokenSequence, truncate, without_context
 from polyjanus.core.settings import BuildContext
-from polyjanus.core.training.stages import chosen, freeze_all_but, learning_rate, make_optimizer, set_modes
+from polyjanus.core.training.globs import chosen
+from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
 from polyjanus.core.training.state import Progress, read_optimizer, read_progress, write_state
 
 Record = dict[str, Any]

@@ -9,14 +9,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from polyjanus.core.config.schema import StageConfig, selects
+from polyjanus.core.config.schema import StageConfig
 from polyjanus.core.errors import TrainingError
 from polyjanus.core.model.unified import UnifiedModel
-
-
-def chosen(globs: Sequence[str], paths: Sequence[str]) -> list[str]:
-    """Return the component paths that any of the globs selects."""
-    return [path for path in paths if any(selects(glob, path) for glob in globs)]
 
 
 def freeze_all_but(model: UnifiedModel, paths: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -73,7 +73,9 @@ class ReadDigits(Metric):
         drawn = [render(pictures[i], self.size) for i in order]
         prompts = [[{"type": "image", "image": picture}, QUESTIONS[0]] for picture in drawn]
         greedy = {"text": {"type": "greedy"}}
-        answers = [reply.text for reply in pipeline.run_many(prompts, ["text"], seed=seed, samplers=greedy, max_tokens=8)]
+        answers = [
+            reply.text for reply in pipeline.run_many(prompts, ["text"], seed=seed, samplers=greedy, max_tokens=8)
+        ]
         wanted = [NAMES[labels[i]] for i in order]
         right = sum(answer == name for answer, name in zip(answers, wanted, strict=True))
         samples = tuple(

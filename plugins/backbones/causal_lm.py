@@ -25,6 +25,9 @@ class CausalBackbone(Backbone):
         self.transformer = transformer
         self.width = int(config.hidden_size)
         self.num_layers = int(config.num_hidden_layers)
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.kv_width = int(heads * head_width)
         self.max_positions = int(config.max_position_embeddings)
         layer_types = set(getattr(config, "layer_types", None) or [])
         self._window = getattr(config, "sliding_window", None) if _slides(config, layer_types) else None

@@ -1,0 +1,99 @@
+"""`polyjanus chat`: a conversation in the terminal; replies are written as they come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from polyjanus.core.cli.common import Session, echo, log
+from polyjanus.core.cli.run import check_parts, read_parts, save_media
+from polyjanus.core.errors import PolyjanusError
+
+if TYPE_CHECKING:
+    from polyjanus.core.pipeline import Pipeline
+
+HELP = """/image FILE …  hand over a file with the next words (any modality's name)
+/output NAMES  what to answer with, such as image or text,image
+/new           forget the conversation
+/quit          leave"""
+
+
+@click.command(name="chat")
+@click.argument("pipeline")
+@click.option("--output", default="text", show_default=True, help="What to answer with, such as image or text,image.")
+@click.option(
+    "-o", "--out", default="out", show_default=True, type=click.Path(path_type=Path), help="Folder for media."
+)
+@click.option("--seed", default=0, show_default=True, type=int, help="Same seed and words, same replies.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
+@click.pass_obj
+def command(session: Session, pipeline: str, output: str, out: Path, seed: int, device: str) -> None:
+    """Talk to a model. PIPELINE is what `run` takes; /help says what can be typed."""
+    from polyjanus.core.pipeline import Pipeline
+
+    model = Pipeline.from_pretrained(pipeline, plugins=session.plugins(), device=device)
+    chat = _Chat(model, output.split(","), out, seed)
+    log(f"{pipeline}: understands text, {', '.join(model.compiler.understandings)}; writes {', '.join(model.outputs)}")
+    log("/help for help, /quit to leave")
+    while (line := _read_line()) is not None and line.strip() != "/quit":
+        try:
+            chat.take(line.strip())
+        except PolyjanusError as error:
+            log(str(error))
+
+
+def _read_line() -> str | None:
+    """Return the next line, or None at the end of the input."""
+    try:
+        return input("> ")
+    except EOFError:
+        return None
+
+
+class _Chat:
+    """One conversation."""
+
+    def __init__(self, pipeline: Pipeline, output: list[str], out: Path, seed: int) -> None:
+        self.pipeline, self.output, self.out, self.seed = pipeline, output, out, seed
+        self.messages: list[dict[str, Any]] = []
+        self.written = 0
+
+    def take(self, line: str) -> None:
+        """Do what a line says, or answer it."""
+        if not line:
+            return
+        if line == "/help":
+            log(HELP)
+        elif line == "/new":
+            self.messages = []
+        elif line.startswith("/output "):
+            self.output = [name.strip() for name in line.removeprefix("/output ").split(",")]
+        else:
+            words = [f"--{word[1:]}" if word.startswith("/") and len(word) > 1 else word for word in line.split()]
+            self._answer(read_parts(words))
+
+    def _answer(self, parts: list[Any]) -> None:
+        from polyjanus.core.generation.events import MediaReady, TextDelta
+        from polyjanus.core.pipeline import Reply
+
+        check_parts(self.pipeline, parts)
+        asked = [*self.messages, {"role": "user", "content": parts}]
+        reply = Reply(modalities=self.pipeline.compiler.modalities)
+        for event in self.pipeline.stream([asked], self.output, seed=self.seed + len(asked)):
+            reply.add(event)
+            if isinstance(event, TextDelta):
+                click.echo(event.text, nl=False)
+            elif isinstance(event, MediaReady):
+                self.written += 1
+                suffix = self.pipeline.compiler.modalities[event.modality].suffixes[0]
+                path = self.out / f"{event.modality}-{self.written}{suffix}"
+                echo(str(save_media(self.pipeline, event.modality, event.media, path)))
+        echo("")
+        self.messages = [*asked, {"role": "assistant", "content": [self._part(part) for part in reply.parts]}]
+
+    def _part(self, part: dict[str, Any]) -> dict[str, Any]:
+        if part["type"] == "text":
+            return {"type": "text", "text": part["text"].strip()}
+        return {"type": part["type"], self.pipeline.compiler.modalities[part["type"]].keys[0]: part["media"]}

@@ -1,0 +1,69 @@
+"""`polyjanus demo`: a shipped model at work, in a minute: what it reads, what it draws, and how well."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from polyjanus.core.cli.common import Session, echo, log
+from polyjanus.core.cli.eval import table
+
+if TYPE_CHECKING:
+    from polyjanus.core.evaluation import Score
+    from polyjanus.core.modality import Modality
+
+CELL = 96
+CAPTION = 18
+
+
+@click.command(name="demo")
+@click.option(
+    "-o", "--out", default="demo.png", show_default=True, type=click.Path(path_type=Path), help="The picture."
+)
+@click.option("--model", default="digits", show_default=True, help="A shipped name, or any trained pipeline.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(10), help="Questions per evaluation.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Same seed, same demo.")
+@click.pass_obj
+def command(session: Session, out: Path, model: str, limit: int, seed: int) -> None:
+    """Show a small trained model reading and drawing; nothing is downloaded."""
+    from polyjanus.core.evaluation import evaluate
+    from polyjanus.core.pipeline import Pipeline
+
+    pipeline = Pipeline.from_pretrained(model, plugins=session.plugins())
+    scores: list[Score] = []
+    for name, score in evaluate(pipeline, limit=limit, seed=seed):
+        log(f"{name}: {score.n} asked")
+        scores.append(score)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _picture(scores, pipeline.compiler.modalities).save(out)
+    echo(table(scores))
+    echo(f"\n{out} shows, row by row, what was asked of it\n\nNext:")
+    for line in (
+        f'polyjanus run {model} "Draw a seven." --output image -o seven.png',
+        f'polyjanus run {model} --image seven.png "Which digit is this?"',
+        f"polyjanus chat {model}",
+        f"polyjanus eval {model}",
+    ):
+        echo(f"  {line}")
+
+
+def _picture(scores: Sequence[Score], modalities: dict[str, Modality[Any, Any]]) -> Any:
+    """Return one picture with a row of samples per score, each under its caption."""
+    from PIL import Image, ImageDraw
+
+    columns = max((len(score.samples) for score in scores), default=1) or 1
+    height = CELL + CAPTION
+    sheet = Image.new("RGB", (columns * CELL, max(len(scores), 1) * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, score in enumerate(scores):
+        for column, sample in enumerate(score.samples):
+            png = modalities[sample.modality].preview(sample.media)
+            cell = Image.open(io.BytesIO(png)).convert("RGB")
+            cell = cell.resize((CELL - 8, CELL - 8), Image.Resampling.LANCZOS)
+            sheet.paste(cell, (column * CELL + 4, row * height + CAPTION))
+            draw.text((column * CELL + CELL // 2, row * height + 3), sample.caption, fill="black", anchor="ma")
+    return sheet

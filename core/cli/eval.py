@@ -1,0 +1,46 @@
+"""`polyjanus eval`: the evaluations of a pipeline's YAML, each by a judge that is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from polyjanus.core.cli.common import Session, echo, echo_json
+from polyjanus.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from polyjanus.core.evaluation import Score
+
+
+@click.command(name="eval")
+@click.argument("pipeline")
+@click.option("--limit", type=click.IntRange(1), help="Ask that many times at most, per evaluation.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Same seed, same answers.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
+@click.option("--json", "as_json", is_flag=True, help="Print {scores: [{input, output, score, low, high, n, judge}]}.")
+@click.pass_obj
+def command(session: Session, pipeline: str, limit: int | None, seed: int, device: str, as_json: bool) -> None:
+    """Score a trained model. PIPELINE is what `run` takes; scores come with 95 % intervals."""
+    from polyjanus.core.evaluation import evaluate
+    from polyjanus.core.pipeline import Pipeline
+
+    model = Pipeline.from_pretrained(pipeline, plugins=session.plugins(), device=device)
+    if not model.config.evaluation:
+        raise UsageError(f"{pipeline} has no 'evaluation' block", hint="add one to its YAML and train it again")
+    scores = [score for _, score in evaluate(model, limit=limit, seed=seed)]
+    if as_json:
+        echo_json({"scores": [score.as_row() for score in scores]})
+    else:
+        echo(table(scores))
+
+
+def table(scores: Sequence[Score]) -> str:
+    """Return the scores as lines of text."""
+    lines: list[str] = []
+    for score in scores:
+        interval = f"{score.score:6.1%}  ({score.low:.1%} to {score.high:.1%}, n = {score.n})"
+        lines.append(f"{score.input} → {score.output}: {interval}  by {score.judge}")
+        lines += [f"    {name}: {value:.3f}" for name, value in score.details.items()]
+    return "\n".join(lines)

@@ -1,0 +1,137 @@
+"""`polyjanus train`: a YAML in, a run folder with checkpoints out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from polyjanus.core.cli.common import Session, echo, log, split_overrides
+from polyjanus.core.errors import TrainingError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from polyjanus.core.config.schema import StageConfig
+    from polyjanus.core.pipeline import Pipeline
+
+
+@click.command(name="train")
+@click.argument("yaml", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--resume", is_flag=True, help="Go on with the newest run of this YAML.")
+@click.option("--run", "folder", type=click.Path(path_type=Path), help="Folder of the run; runs/<name>/<n> else.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.pass_obj
+def command(
+    session: Session,
+    yaml: Path,
+    overrides: tuple[str, ...],
+    resume: bool,
+    folder: Path | None,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Train the pipeline of a YAML file, stage after stage.
+
+    OVERRIDES are `key.path=value`. Checkpoints, the log (log.jsonl) and the resolved YAML go to the run's folder, whose
+    path is printed at the end. Ctrl-C saves once before it stops.
+    """
+    from polyjanus.core.checkpoints.finding import CHECKPOINTS, newest, runs_of
+    from polyjanus.core.config.resolved import resolved
+    from polyjanus.core.training.loop import Training
+
+    _, changed = split_overrides(overrides)
+    loaded = session.read(yaml, changed)
+    home = yaml.absolute().parent
+    if resume:
+        run = folder or next(iter(reversed(runs_of(yaml))), None)
+        checkpoint = newest(run / CHECKPOINTS) if run else None
+        if run is None or checkpoint is None:
+            raise TrainingError(f"{yaml} has no run to resume", hint=f"polyjanus train {yaml}")
+        log(f"resuming {checkpoint}")
+    else:
+        run, checkpoint = _new_run(folder, yaml), None
+        (run / "pipeline.yaml").write_text(resolved(loaded), encoding="utf-8")
+    pipeline = _open(session, loaded.config, home, checkpoint, device)
+    with _Bar(quiet) as bar:
+        training = Training(pipeline, run, home, bar)
+        if checkpoint is not None:
+            training.resume(checkpoint)
+        training.run()
+    echo(str(run))
+
+
+def _open(session: Session, config: Any, home: Path, checkpoint: Path | None, device: str) -> Pipeline:
+    """Return the pipeline of the YAML, with the weights of a checkpoint if there is one."""
+    from polyjanus.core.checkpoints.atomic import verify
+    from polyjanus.core.checkpoints.components import load_components
+    from polyjanus.core.pipeline import Pipeline
+
+    pipeline = Pipeline.from_config(config, home, plugins=session.plugins(), device=device)
+    if checkpoint is not None:
+        verify(checkpoint)
+        load_components(pipeline.model, checkpoint)
+    return pipeline
+
+
+def _new_run(folder: Path | None, yaml: Path) -> Path:
+    """Make the folder of a new run; an existing one is never written into."""
+    from polyjanus.core.checkpoints.finding import RUNS
+
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            raise TrainingError(f"{folder} exists", hint="add --resume to go on with it") from error
+        return folder
+    home = RUNS / yaml.stem
+    number = 1
+    while True:
+        try:
+            (home / str(number)).mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return home / str(number)
+
+
+class _Bar:
+    """A progress bar on stderr, and a line per validation."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+        )
+        self._progress: Progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def stage(self, stage: StageConfig, done: int) -> None:
+        """Begin a bar."""
+        self._task = self._progress.add_task(stage.name, total=stage.steps, completed=done, losses="")
+
+    def step(self, record: dict[str, Any]) -> None:
+        """Move the bar, or print a validation."""
+        if "validation" in record:
+            losses = ", ".join(f"{name} {value:.3f}" for name, value in record["validation"].items())
+            best = " (best so far)" if record["is_best"] else ""
+            self._progress.console.print(f"step {record['total']}: held out: {losses}{best}", highlight=False)
+        elif self._task is not None:
+            losses = " ".join(f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss"))
+            self._progress.update(self._task, advance=1, losses=losses)

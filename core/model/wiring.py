@@ -1,0 +1,163 @@
+"""Whether the parts of a pipeline fit, and how large they are: built on the meta device, with no weights and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from polyjanus.core import hf
+from polyjanus.core.config.reading import Loaded
+from polyjanus.core.config.schema import PipelineConfig
+from polyjanus.core.errors import WiringError
+from polyjanus.core.model.building import Parts, add_marks, build_parts
+from polyjanus.core.modules import Backbone
+from polyjanus.core.registry import Registries
+from polyjanus.core.sequence.spans import Vocabulary
+from polyjanus.core.sequence.tokenizer import TextTokenizer
+from polyjanus.core.settings import BuildContext
+from polyjanus.core.training.globs import chosen
+
+FLOAT32 = 4
+"""Bytes of a value."""
+ADAM = 8
+"""Bytes of optimiser state per trained value: two moments in float32."""
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """Bytes that a stage holds besides activations."""
+
+    name: str
+    trained: tuple[str, ...]
+    parameters: int
+    weights: int
+    gradients: int
+    optimizer: int
+
+    @property
+    def total(self) -> int:
+        """Return the sum."""
+        return self.weights + self.gradients + self.optimizer
+
+
+@dataclass
+class Wiring:
+    """The parts on the meta device, and what does not fit."""
+
+    pipeline: PipelineConfig
+    parts: Parts = field(default_factory=Parts)
+    faults: list[WiringError] = field(default_factory=list[WiringError])
+
+    def parameters(self) -> dict[str, int]:
+        """Return the number of parameters of each component; a tensor that two share counts for the first."""
+        seen: set[int] = set()
+        counts: dict[str, int] = {}
+        for path, module in self.parts.modules.items():
+            new = [parameter for parameter in module.parameters() if id(parameter) not in seen]
+            seen.update(map(id, new))
+            counts[path] = sum(parameter.numel() for parameter in new)
+        return counts
+
+    def cache_bytes_per_position(self) -> int:
+        """Return the bytes of keys and values that one position of one row takes, in float32."""
+        backbone = cast(Backbone, self.parts.modules["backbone"])
+        return 2 * backbone.num_layers * backbone.kv_width * FLOAT32
+
+    def stages(self) -> list[StageMemory]:
+        """Return what each training stage holds, in float32."""
+        if self.pipeline.training is None:
+            return []
+        counts = self.parameters()
+        memory: list[StageMemory] = []
+        for stage in self.pipeline.training.stages:
+            trained = chosen(stage.train, list(counts))
+            values = sum(counts[path] for path in trained)
+            memory.append(
+                StageMemory(
+                    stage.name,
+                    tuple(trained),
+                    values,
+                    weights=sum(counts.values()) * FLOAT32,
+                    gradients=values * FLOAT32,
+                    optimizer=values * ADAM,
+                )
+            )
+        return memory
+
+    def memory_report(self, limit: int | None = None) -> str:
+        """Return one line per stage, and whether it fits in `limit` bytes; activations come on top."""
+        lines: list[str] = []
+        for stage in self.stages():
+            fits = "" if limit is None else (" · fits" if stage.total <= limit else f" · OVER {human(limit)}")
+            lines.append(
+                f"  {stage.name}: {human(stage.total)} = weights {human(stage.weights)} + gradients"
+                f" {human(stage.gradients)} + optimiser {human(stage.optimizer)}, activations on top{fits}"
+            )
+        weights = sum(self.parameters().values()) * FLOAT32
+        per_position = self.cache_bytes_per_position()
+        lines.append(f"  inference: weights {human(weights)}, cache {human(per_position)} per position and row")
+        return "\n".join(lines)
+
+
+def check_wiring(loaded: Loaded, registries: Registries) -> Wiring:
+    """Build the parts on the meta device; faults name the component paths that do not fit each other."""
+    folder = Path(loaded.document.file).absolute().parent
+    wiring = Wiring(loaded.config)
+    with hf.offline():
+        tokens = _count_tokens(loaded.config, folder, wiring.faults)
+        if tokens is None:
+            return wiring
+        with torch.device("meta"):
+            wiring.parts = build_parts(loaded.config, folder, tokens=len(tokens), faults=wiring.faults)
+            if "backbone" in wiring.parts.modules:
+                generated = loaded.config.generated()
+                add_marks(wiring.parts, Vocabulary.of(tokens, wiring.parts.vocab_size, generated))
+    if not wiring.faults:
+        wiring.faults += _untrained_stages(loaded.config, wiring.parts.modules)
+    return wiring
+
+
+def _count_tokens(config: PipelineConfig, folder: Path, faults: list[WiringError]) -> TextTokenizer | None:
+    context = BuildContext(path="text.tokenizer", parts={"backbone.settings": config.backbone}, folder=folder)
+    try:
+        return config.text.tokenizer.build(context)
+    except WiringError as error:
+        faults.append(error)
+    except (OSError, ValueError) as error:
+        faults.append(
+            WiringError(
+                f"the tokenizer cannot be read without a network: {str(error).splitlines()[0]}",
+                paths=["text.tokenizer"],
+                hint="fetch it once, or name a folder",
+            )
+        )
+    return None
+
+
+def _untrained_stages(config: PipelineConfig, modules: Mapping[str, nn.Module]) -> list[WiringError]:
+    """Return a fault for each stage that selects only components without parameters."""
+    faults: list[WiringError] = []
+    for index, stage in enumerate(config.training.stages if config.training else ()):
+        paths = chosen(stage.train, list(modules))
+        if not any(True for path in paths for _ in modules[path].parameters()):
+            faults.append(
+                WiringError(
+                    f"stage {stage.name!r} has nothing to train: {', '.join(stage.train)} have no parameters",
+                    paths=[f"training.stages.{index}.train"],
+                )
+            )
+    return faults
+
+
+def human(count: float) -> str:
+    """Return bytes as a person reads them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
