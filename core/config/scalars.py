@@ -1,6 +1,7 @@
 """What an unquoted word of YAML 1.2 means: a number, a truth value, nothing, or text."""
 
 import re
+from math import isinf
 
 Scalar = str | int | float | bool | None
 
@@ -8,13 +9,11 @@ _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
-    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
-    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _OTHER_BASE = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _DECIMAL = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_ENDLESS = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _ZEROS = re.compile(r"[-+]?0+[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")
 _GROUPED = re.compile(r"[-+]?[0-9]+(?:_+[0-9]+)+_*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+\.[0-9]+(?:_[0-9]+)+")
 LONGEST_NUMBER = 100
@@ -37,6 +36,8 @@ def read_scalar(text: str) -> Scalar:
         return int(text)
     if _OTHER_BASE.fullmatch(text):
         return int(text, 0)
+    if _ENDLESS.fullmatch(text) or (_DECIMAL.fullmatch(text) and isinf(float(text))):
+        raise ScalarError(f"{text} is no finite number; quote it if text was meant")
     if _DECIMAL.fullmatch(text):
         return float(text)
     if _ZEROS.fullmatch(text):

@@ -129,7 +129,7 @@ def test_a_mutated_key_of_an_example_is_named_with_its_line(example: Path, tmp_p
             "{line}: modalities.image.generate.layout: no layout of type 'grdi'; did you mean 'grid'?",
         ),
         ("name: all", "name: codec", "two stages are named 'codec'"),
-        ("lr: 1e-4", "lr: .inf", "expected a finite number, found .inf"),
+        ("lr: 1e-4", "lr: .inf", ".inf is no finite number"),
         ("pretrained: ./model", "pretrained:", "needs either 'pretrained' or 'architecture'"),
     ],
 )
