@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -257,6 +257,11 @@ class Head(nn.Module, ABC):
         `negative` (R, d) are the hidden states of the unconditional rows, for guidance. `noise(column)` is uniform
         (R, V). `allowed` is boolean (K', V) or (R, K', V); None allows every code.
         """
+
+
+def to_list(tensor: Tensor) -> list[Any]:
+    """Return a tensor as (nested) lists of numbers."""
+    return cast(Any, tensor).tolist()
 
 
 def guide(logits: Tensor, negative: Tensor, scale: float) -> Tensor:

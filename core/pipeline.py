@@ -111,8 +111,8 @@ class Pipeline:
     ) -> Pipeline:
         """Return the pipeline of settings whose relative paths start at `folder`."""
         seed = config.training.seed if config.training else 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with cast(Any, torch.random).fork_rng(devices=[]):
+            cast(Any, torch).manual_seed(seed)
             pipeline = _assemble(config, folder, plugins or load_plugins())
         pipeline.parts.load_pretrained()
         return pipeline.to(device)
@@ -167,7 +167,7 @@ class Pipeline:
         return [{"role": "user", "content": [self._part(entry) for entry in entries]}]
 
     def _part(self, entry: Any) -> Any:
-        if isinstance(entry, str) or (isinstance(entry, Mapping) and "type" in entry):
+        if isinstance(entry, str | dict):
             return cast(Any, entry)
         for name, modality in self.compiler.modalities.items():
             if name in self.compiler.understandings and modality.accepts(entry):
@@ -294,7 +294,7 @@ def _is_message(entry: Any) -> bool:
 
 
 def _messages_of(row: Any) -> Any:
-    return row["messages"] if isinstance(row, Mapping) and "messages" in row else row
+    return cast(Any, row)["messages"] if isinstance(row, dict) and "messages" in row else cast(Any, row)
 
 
 def _write_yaml(data: Any, path: Path) -> None:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
 from polyjanus.core.errors import CheckpointError
@@ -84,7 +84,7 @@ def load_components(model: nn.Module, folder: Path, prefixes: Mapping[str, str] 
     renamed = {_rename(name, prefixes): name for name in wanted if prefixes is None or _covers(name, prefixes)}
     for file, names in _files(folder).items():
         try:
-            with safe_open(folder / file, framework="pt") as tensors:  # type: ignore[no-untyped-call]
+            with cast(Any, safe_open(folder / file, framework="pt")) as tensors:
                 for name in names:
                     if name in renamed:
                         _copy(wanted[renamed[name]], tensors.get_tensor(name), renamed[name], folder / file)

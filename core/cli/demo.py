@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ def command(session: Session, out: Path, model: str, limit: int, seed: int) -> N
         echo(f"  {line}")
 
 
-def _picture(scores: Sequence[Score], modalities: dict[str, Modality[Any, Any]]) -> Any:
+def _picture(scores: Sequence[Score], modalities: Mapping[str, Modality[Any, Any]]) -> Any:
     """Return one picture with a row of samples per score, each under its caption."""
     from PIL import Image, ImageDraw
 

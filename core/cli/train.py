@@ -25,15 +25,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.pass_obj
-def command(
-    session: Session,
-    yaml: Path,
-    overrides: tuple[str, ...],
-    resume: bool,
-    folder: Path | None,
-    device: str,
-    quiet: bool,
-) -> None:
+def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bool, **options: Any) -> None:
     """Train the pipeline of a YAML file, stage after stage.
 
     OVERRIDES are `key.path=value`. Checkpoints, the log (log.jsonl) and the resolved YAML go to the run's folder, whose
@@ -46,6 +38,7 @@ def command(
     _, changed = split_overrides(overrides)
     loaded = session.read(yaml, changed)
     home = yaml.absolute().parent
+    folder: Path | None = options["folder"]
     if resume:
         run = folder or next(iter(reversed(runs_of(yaml))), None)
         checkpoint = newest(run / CHECKPOINTS) if run else None
@@ -55,8 +48,8 @@ def command(
     else:
         run, checkpoint = _new_run(folder, yaml), None
         (run / "pipeline.yaml").write_text(resolved(loaded), encoding="utf-8")
-    pipeline = _open(session, loaded.config, home, checkpoint, device)
-    with _Bar(quiet) as bar:
+    pipeline = _open(session, loaded.config, home, checkpoint, options["device"])
+    with _Bar(options["quiet"]) as bar:
         training = Training(pipeline, run, home, bar)
         if checkpoint is not None:
             training.resume(checkpoint)

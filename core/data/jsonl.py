@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,14 +48,18 @@ class JsonLines(Source):
 
     def _anchored(self, message: Any) -> Any:
         """Return the message with the paths in its parts made absolute."""
-        if not isinstance(message, Mapping) or not isinstance(message.get("content"), list):
+        if not isinstance(message, dict):
             return message
-        block = cast("Mapping[str, Any]", message)
-        parts = [
-            {**part, "path": str(self.root / part["path"])} if isinstance(part, Mapping) and "path" in part else part
-            for part in cast("list[Any]", block["content"])
-        ]
-        return {**block, "content": parts}
+        block = cast("dict[str, Any]", message)
+        if not isinstance(block.get("content"), list):
+            return block
+        return {**block, "content": [self._anchored_part(part) for part in cast("list[Any]", block["content"])]}
+
+    def _anchored_part(self, part: Any) -> Any:
+        if not isinstance(part, dict) or "path" not in part:
+            return cast(Any, part)
+        block = cast("dict[str, Any]", part)
+        return {**block, "path": str(self.root / str(block["path"]))}
 
 
 def _line_starts(file: Path) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from polyjanus.core.generation.events import Done, Event, MediaProgress, MediaRe
 from polyjanus.core.generation.grammar import DONE, TEXT, Frame, Grammar, Row
 from polyjanus.core.generation.noise import row_seeds, uniform
 from polyjanus.core.model.unified import UnifiedModel
-from polyjanus.core.modules import Backbone, Codec, Head, Sampler
+from polyjanus.core.modules import Backbone, Codec, Head, Sampler, to_list
 from polyjanus.core.sequence.packing import collate
 from polyjanus.core.sequence.spans import TokenSequence, negative_ids
 from polyjanus.core.sequence.tokenizer import TextTokenizer
@@ -167,7 +167,7 @@ class _Run:
         sampler = self.samplers[TEXT]
         noise = None if sampler.is_greedy else self._noise(rows, 0, logits.shape[1])
         events: list[Event] = []
-        for row, token in zip(rows, sampler(logits, noise).tolist(), strict=True):
+        for row, token in zip(rows, to_list(sampler(logits, noise)), strict=True):
             row.add_token(token, self.ends)
             events += self._tell_text(row, is_over=row.mode != TEXT)
             if row.is_done:
@@ -196,7 +196,7 @@ class _Run:
         )
         events: list[Event] = []
         finished: list[Row] = []
-        for row, frame in zip(rows, frames.tolist(), strict=True):
+        for row, frame in zip(rows, to_list(frames), strict=True):
             step = len(row.frames)
             is_last = layout.is_last(frame, step) or step + 1 >= layout.max_steps
             events.append(MediaProgress(row.index, modality, step + 1, layout.max_steps))

@@ -1,4 +1,4 @@
-"""Whether the parts of a pipeline fit, and how large they are: built on the meta device, with no weights and no network."""
+"""Whether the parts of a pipeline fit, and how large they are: built on the meta device, without weights or network."""
 
 from __future__ import annotations
 

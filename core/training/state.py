@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
@@ -29,7 +29,7 @@ def write_state(folder: Path, progress: Progress, optimizer: torch.optim.Optimiz
     """Write progress, optimiser and random state under `training/` in a checkpoint folder."""
     home = folder / FOLDER
     home.mkdir()
-    state = cast("dict[str, Any]", optimizer.state_dict())
+    state = optimizer.state_dict()
     tensors: dict[str, torch.Tensor] = {"rng.torch": torch.get_rng_state()}
     for index, entries in state["state"].items():
         for name, value in entries.items():

@@ -12,7 +12,7 @@ from polyjanus.core.evaluation import Metric, Sample, Score
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.examples.digits.source import NAMES, QUESTIONS, REQUESTS, load_digits, render
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Array = np.ndarray[Any, Any]
 SIDE = 16
 """Pixels a side at which pictures are compared."""
 

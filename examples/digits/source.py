@@ -35,7 +35,7 @@ def load_digits(*, held_out: bool) -> Digits:
 
 
 def render(picture: np.ndarray[Any, Any], size: int, angle: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> Any:
-    """Return the picture (size, size), uint8, dark ink on white, turned by degrees and shifted by shares of its side."""
+    """Return the picture (size, size), uint8, dark on white, turned by degrees and shifted by shares of its side."""
     ink = Image.fromarray(np.pad((picture * 255.0 / 16).astype(np.uint8), 1))
     large = ink.resize((size, size), Image.Resampling.BICUBIC)
     moved = large.rotate(angle, Image.Resampling.BICUBIC, translate=(round(dx * size), round(dy * size)))
