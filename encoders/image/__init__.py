@@ -184,7 +184,7 @@ class Vq16Config(CodecConfig, PretrainedSettings, PreparationSettings):
         """Return the codec, its weights fresh."""
         from polyjanus.encoders.image.vq16 import Vq16Codec
 
-        return Vq16Codec(self.resolve(context).architecture or {}, self.preparation)
+        return Vq16Codec(self.resolve(context).architecture or {}, self.preparation, context)
 
     def load(self, component: Any, context: BuildContext) -> None:
         """Fill the codec with the weights of `pretrained`."""

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from polyjanus.core.errors import CheckpointError, WiringError
+from polyjanus.core.errors import CheckpointError, WiringError, suggest
 from polyjanus.core.hf import config_of, library
 from polyjanus.core.settings import BuildContext, Settings, is_local
 
@@ -58,14 +58,47 @@ def read_vision_architecture(pretrained: str, context: BuildContext) -> dict[str
 
 def describe(config: Any) -> dict[str, Any]:
     """Return a transformers config as the `architecture` of settings."""
-    return {key: value for key, value in config.to_dict().items() if key not in PASSING and value is not None}
+    known = _known_keys(config)
+    return {key: value for key, value in config.to_dict().items() if key in known and value is not None}
+
+
+def config_from(architecture: dict[str, Any], context: BuildContext) -> Any:
+    """Return the transformers config of an `architecture`; a key that it does not know is a WiringError."""
+    config = config_of(architecture, None)
+    known = _known_keys(config)
+    unknown = sorted(set(architecture) - known)
+    if unknown:
+        raise WiringError(
+            f"{context.path}: {config.model_type!r} has no {unknown[0]!r}{suggest(unknown[0], known)}",
+            paths=[context.path],
+        )
+    return config
+
+
+def side_of(config: Any, name: str, context: BuildContext) -> int:
+    """Return `image_size` or `patch_size` of a config, in pixels; what is not square is a WiringError."""
+    value = getattr(config, name, None)
+    if isinstance(value, list | tuple) and len(set(value)) == 1:
+        value = value[0]
+    if not isinstance(value, int):
+        raise WiringError(
+            f"{context.path}: model_type {config.model_type!r} has no square {name!r}",
+            paths=[context.path],
+            hint="known are vision transformers with square patches",
+        )
+    return value
+
+
+def _known_keys(config: Any) -> set[str]:
+    return (set(type(config)().to_dict()) | set(config.attribute_map) | {"model_type"}) - set(PASSING)
 
 
 def build_tower(architecture: dict[str, Any], context: BuildContext, model_type: str | None = None) -> Any:
     """Return a vision model of transformers, its weights fresh, its pooling layers left out, all its buffers kept."""
     if "model_type" not in architecture and model_type is None:
         raise WiringError(f"{context.path}: 'architecture' lacks a 'model_type'", paths=[context.path])
-    config = config_of({"model_type": model_type, **architecture}, None)
+    config = config_from({"model_type": model_type, **architecture}, context)
+    side_of(config, "patch_size", context)  # before anything as large as a language model is built
     if hasattr(config, "vision_use_head"):
         config.vision_use_head = False
     try:

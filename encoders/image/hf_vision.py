@@ -12,7 +12,7 @@ from torch import Tensor
 from polyjanus.core.errors import WiringError
 from polyjanus.core.modules import Encoder, Grid, Prepared
 from polyjanus.core.settings import BuildContext
-from polyjanus.encoders.image.checkpoints import build_tower, reset_tower
+from polyjanus.encoders.image.checkpoints import build_tower, reset_tower, side_of
 from polyjanus.encoders.image.pixels import Preparation
 
 
@@ -33,8 +33,8 @@ class HfVisionEncoder(Encoder):
         self.path = context.path
         self.layer = layer
         config = self.tower.config
-        size = size or _side(config, "image_size", context)
-        patch = _side(config, "patch_size", context)
+        size = size or side_of(config, "image_size", context)
+        patch = side_of(config, "patch_size", context)
         self.width = config.hidden_size
         if size % patch:
             raise WiringError(
@@ -75,19 +75,6 @@ class HfVisionEncoder(Encoder):
                 paths=[self.path],
             )
         return hidden[:, -count:]
-
-
-def _side(config: Any, name: str, context: BuildContext) -> int:
-    value = getattr(config, name, None)
-    if isinstance(value, (list, tuple)) and len(set(value)) == 1:
-        value = value[0]
-    if not isinstance(value, int):
-        raise WiringError(
-            f"{context.path}: model_type {config.model_type!r} has no square {name!r}; 'hf_vision' takes"
-            " vision transformers with square patches",
-            paths=[context.path],
-        )
-    return value
 
 
 def _can_interpolate(tower: Any) -> bool:

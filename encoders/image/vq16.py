@@ -13,7 +13,7 @@ from polyjanus.core.errors import CheckpointError, WiringError
 from polyjanus.core.hf import config_of, library
 from polyjanus.core.modules import Prepared, in_groups
 from polyjanus.core.settings import BuildContext
-from polyjanus.encoders.image.checkpoints import describe, fill, read_json, read_tensors
+from polyjanus.encoders.image.checkpoints import config_from, describe, fill, read_json, read_tensors
 from polyjanus.encoders.image.grid_codec import GridCodec
 from polyjanus.encoders.image.pixels import Preparation
 
@@ -62,8 +62,10 @@ class NormalisedQuantiser(nn.Module):
 class Vq16Codec(GridCodec):
     """Convolutions, one code book, convolutions; the parts are named as in transformers' JanusVQVAE."""
 
-    def __init__(self, architecture: dict[str, Any], preparation: Callable[[int], Preparation]) -> None:
-        config = config_of({**JANUS, **architecture}, None)
+    def __init__(
+        self, architecture: dict[str, Any], preparation: Callable[[int], Preparation], context: BuildContext
+    ) -> None:
+        config = config_from({**JANUS, **architecture}, context)
         super().__init__(
             preparation(config.num_patches * 2 ** (len(config.channel_multiplier) - 1)), config.num_patches
         )

@@ -257,6 +257,11 @@ def test_missing_tensors_are_counted_and_one_is_named(tmp_path: Path) -> None:
         settings.load(settings.build(context), context)
 
 
+def test_an_unknown_key_of_the_architecture_is_refused() -> None:
+    with pytest.raises(WiringError, match="did you mean 'base_channels'"):
+        Vq16Config(type="vq16", architecture={"base_chanels": 32}).build(CODEC)
+
+
 def test_a_checkpoint_that_is_no_janus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}), encoding="utf-8")
     with pytest.raises(PolyjanusError, match="'llama' and holds no Janus tokenizer"):

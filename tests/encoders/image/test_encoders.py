@@ -108,6 +108,8 @@ def test_pooling_heads_are_not_built(context: BuildContext) -> None:
         (HfVisionConfig(type="hf_vision", architecture={"model_type": "dinov2", **SMALL}, size=30), "24"),
         (HfVisionConfig(type="hf_vision", architecture={"model_type": "resnet"}), "square"),
         (HfVisionConfig(type="hf_vision", architecture={"model_type": "dinov9"}), "dinov9"),
+        (HfVisionConfig(type="hf_vision", architecture={"model_type": "llama"}), "square"),
+        (HfVisionConfig(type="hf_vision", architecture={"model_type": "vit", "hiden_size": 8}), "'hidden_size'"),
         (SiglipConfig(type="siglip", pretrained="./nowhere"), "nowhere"),
         (SiglipConfig(type="siglip", pretrained="./nowhere:image.understand.encoder"), "names a component"),
     ],
