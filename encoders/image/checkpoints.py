@@ -183,9 +183,12 @@ def find_file(pretrained: str, file_name: str, context: BuildContext) -> Path | 
     if is_local(name):
         file = Path(context.locate(name)) / file_name
         return file if file.is_file() else None
-    found = library().utils.hub.cached_file(
-        name, file_name, revision=revision, _raise_exceptions_for_missing_entries=False
-    )
+    try:
+        found = library().utils.hub.cached_file(
+            name, file_name, revision=revision, _raise_exceptions_for_missing_entries=False
+        )
+    except (OSError, ValueError) as error:
+        raise _unreadable(pretrained, context, error) from error
     return Path(found) if found else None
 
 

@@ -257,6 +257,15 @@ def test_missing_tensors_are_counted_and_one_is_named(tmp_path: Path) -> None:
         settings.load(settings.build(context), context)
 
 
+def test_a_hub_name_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("We couldn't connect")
+
+    monkeypatch.setattr(library().utils.hub, "cached_file", fail)
+    with pytest.raises(WiringError, match="'no/such' could not be read: We couldn't connect"):
+        Vq16Config(type="vq16", pretrained="no/such").build(CODEC)
+
+
 def test_an_unknown_key_of_the_architecture_is_refused() -> None:
     with pytest.raises(WiringError, match="did you mean 'base_channels'"):
         Vq16Config(type="vq16", architecture={"base_chanels": 32}).build(CODEC)
