@@ -154,10 +154,12 @@ class _Run:
     @torch.no_grad()
     def _choose(self) -> list[Event]:
         """Sample for every row that has nothing left to feed."""
+        groups: dict[str, list[Row]] = {}  # made first: choosing for one group changes the modes of its rows
+        for row in self.rows:
+            if not row.is_done and not row.has_input:
+                groups.setdefault(row.mode, []).append(row)
         events: list[Event] = []
-        waiting = [row for row in self.rows if not row.is_done and not row.has_input]
-        for mode in dict.fromkeys(row.mode for row in waiting):
-            group = [row for row in waiting if row.mode == mode]
+        for mode, group in groups.items():
             events += self._choose_text(group) if mode == TEXT else self._choose_frames(mode, group)
         return events
 

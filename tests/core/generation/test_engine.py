@@ -1,0 +1,138 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from polyjanus.core.errors import SequenceError, UsageError
+from polyjanus.core.generation.engine import Request
+from polyjanus.core.generation.events import Done, MediaReady, TextDelta
+from polyjanus.core.generation.slow import generate_slowly
+
+
+@pytest.fixture(scope="module")
+def talkative(make_tiny: Callable[..., Any]) -> Any:
+    """A pipeline that opens a picture every few tokens and ends now and then."""
+    pipeline = make_tiny()
+    marks = pipeline.model.part("marks")
+    with torch.no_grad():
+        pipeline.model.part("text.head").weight.mul_(10)
+        marks.head.weight[0] = pipeline.model.part("text.head").weight[:256].abs().mean() * 6 * torch.randn(32)
+    return pipeline
+
+
+def _written(pipeline: Any, prompts: list[Any], request: Request) -> list[tuple[str, list[Any]]]:
+    replies: list[tuple[str, list[Any]]] = [("", []) for _ in prompts]
+    for event in pipeline.engine.generate([pipeline.compile(prompt) for prompt in prompts], request):
+        text, media = replies[event.row]
+        if isinstance(event, TextDelta):
+            replies[event.row] = (text + event.text, media)
+        elif isinstance(event, MediaReady):
+            media.append(np.asarray(event.media))
+    return replies
+
+
+def _slowly(pipeline: Any, prompt: Any, request: Request, row: int) -> tuple[str, list[Any]]:
+    parts = generate_slowly(pipeline.engine, pipeline.compile(prompt), request, row)
+    ids = [token for kind, value in parts if kind == "text" for token in value]  # type: ignore[attr-defined]
+    return pipeline.tokenizer.decode(ids), [np.asarray(value) for kind, value in parts if kind != "text"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("output", [("text", "image"), ("image",), ("text",)])
+def test_engine_writes_what_the_slow_loop_writes(talkative: Any, picture: Any, seed: int, output: Any) -> None:
+    prompts = ["hi", [picture, "what is this, and what is that?"], "draw one, please", [picture, picture, "both"]]
+    request = Request(output, seed=seed, max_tokens=12)
+    fast = _written(talkative, prompts, request)
+    for row, prompt in enumerate(prompts):
+        text, media = _slowly(talkative, prompt, request, row)
+        assert fast[row][0] == text
+        assert len(fast[row][1]) == len(media)
+        for mine, theirs in zip(fast[row][1], media, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_interleaved_replies_hold_text_and_pictures(talkative: Any) -> None:
+    replies = _written(talkative, ["hello"] * 8, Request(("text", "image"), max_tokens=20))
+    assert any(text and media for text, media in replies)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("layout", ["grid", "ended"])
+def test_every_guidance_and_layout_agrees_with_the_slow_loop(make_tiny: Any, scale: float, layout: str) -> None:
+    pipeline = make_tiny(
+        f"modalities.image.generate.sampler.scale={scale}", f"modalities.image.generate.layout={{type: {layout}}}"
+    )
+    with torch.no_grad():
+        pipeline.model.part("image.generate.head").output.weight.mul_(20)
+    request = Request(("image",), seed=3)
+    fast = _written(pipeline, ["a", "a longer prompt"], request)
+    for row, prompt in enumerate(["a", "a longer prompt"]):
+        np.testing.assert_array_equal(fast[row][1][0], _slowly(pipeline, prompt, request, row)[1][0])
+
+
+def test_a_row_does_not_depend_on_its_neighbours(talkative: Any) -> None:
+    request = Request(("text", "image"), seed=5, max_tokens=16)
+    alone = _written(talkative, ["first"], request)
+    together = _written(talkative, ["first", "a much longer second prompt", "3"], request)
+    assert alone[0][0] == together[0][0]
+    for mine, theirs in zip(alone[0][1], together[0][1], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_same_seed_same_reply_and_another_seed_another(talkative: Any) -> None:
+    first, again, other = (
+        _written(talkative, ["x"] * 4, Request(("text",), seed=seed, max_tokens=24)) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_every_row_is_told_done_once(talkative: Any) -> None:
+    prompts = [talkative.compile(text) for text in ("a", "b", "c")]
+    events = list(talkative.engine.generate(prompts, Request(("text", "image"), max_tokens=6)))
+    assert sorted(event.row for event in events if isinstance(event, Done)) == [0, 1, 2]
+
+
+def test_max_tokens_bounds_the_text(tiny: Any) -> None:
+    ids = [
+        value
+        for kind, value in generate_slowly(tiny.engine, tiny.compile("x"), Request(("text",), max_tokens=5))
+        if kind == "text"
+    ]
+    assert sum(map(len, ids)) <= 5  # type: ignore[arg-type]
+    events = list(tiny.engine.generate([tiny.compile("x")], Request(("text",), max_tokens=5)))
+    assert [event for event in events if isinstance(event, Done)][0].reason in {"length", "end"}
+
+
+def test_cache_grows_beyond_its_first_bucket(make_tiny: Callable[..., Any]) -> None:
+    pipeline = make_tiny("backbone.architecture.max_position_embeddings=2048")
+    request = Request(("text",), max_tokens=300)
+    fast = _written(pipeline, ["x" * 250], request)
+    assert fast[0][0] == _slowly(pipeline, "x" * 250, request, 0)[0]
+
+
+def test_unknown_output_is_named_with_what_there_is(tiny: Any) -> None:
+    with pytest.raises(UsageError, match="no output 'imgae'.*did you mean 'image'"):
+        tiny.run("x", ["imgae"])
+
+
+def test_prompt_longer_than_the_backbone_is_refused(tiny: Any) -> None:
+    with pytest.raises(SequenceError, match="the backbone takes 512"):
+        tiny.run("x" * 600)
+
+
+@pytest.mark.parametrize("model_type", ["mistral", "gemma3_text", "qwen3"])
+def test_sliding_windows_hold_in_the_cache(make_tiny: Callable[..., Any], model_type: str) -> None:
+    architecture = (
+        f"{{model_type: {model_type}, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, head_dim: 8, "
+    )
+    architecture += "num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 512, sliding_window: 6"
+    if model_type != "mistral":
+        architecture += ", layer_types: [sliding_attention, full_attention], use_sliding_window: true"
+    pipeline = make_tiny(f"backbone.architecture={architecture}}}")
+    request = Request(("text", "image"), max_tokens=10)
+    fast = _written(pipeline, ["abcdefghijkl", "z"], request)
+    for row, prompt in enumerate(["abcdefghijkl", "z"]):
+        assert fast[row][0] == _slowly(pipeline, prompt, request, row)[0]
