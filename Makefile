@@ -1,0 +1,48 @@
+# Each target makes its virtual environment from nothing. VENV=path puts it elsewhere; PYTHON=python3.12 chooses one.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: help demo test check lint types contracts format clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.installed  ## Install, then read and draw digits with the shipped model
+	$(BIN)/polyjanus demo
+
+test: $(VENV)/.dev  ## Install, then run all tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+check: lint types contracts test  ## Everything that CI runs
+
+lint: $(VENV)/.dev  ## Format and lint, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev  ## Type check: strict in core/
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+contracts: $(VENV)/.dev  ## Who may import whom
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove the virtual environment and what builds leave
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
