@@ -19,14 +19,14 @@ from polyjanus.core.checkpoints.finding import find_checkpoint
 from polyjanus.core.config.reading import read_pipeline
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import CheckpointError, UsageError
-from polyjanus.core.generation.engine import Engine, Request, check_length
+from polyjanus.core.generation.engine import Engine, Request
 from polyjanus.core.generation.events import Event, MediaReady, TextDelta
 from polyjanus.core.manager import Plugins, load_plugins
 from polyjanus.core.modality import Modality
 from polyjanus.core.model.building import Parts, add_marks, build_parts
 from polyjanus.core.model.config import UnifiedConfig
 from polyjanus.core.model.unified import UnifiedModel
-from polyjanus.core.modules import Adaptor, Backbone, Codec, Encoder, Sampler
+from polyjanus.core.modules import Adaptor, Codec, Encoder, Sampler
 from polyjanus.core.sequence.packing import Batch, collate
 from polyjanus.core.sequence.spans import Compiler, Generation, TokenSequence, Understanding, Vocabulary
 from polyjanus.core.sequence.tokenizer import TextTokenizer
@@ -204,7 +204,6 @@ class Pipeline:
         """Yield the events of replies while they are written; closing the iterator ends the work."""
         self.model.eval()
         sequences = [self.compile(prompt) for prompt in prompts]
-        check_length(sequences, cast(Backbone, self.model.part("backbone")).max_positions)
         built = {name: self._sampler(name, settings) for name, settings in (samplers or {}).items()}
         names = [output] if isinstance(output, str) else list(output)
         yield from self.engine.generate(sequences, Request(names, seed, max_tokens, built))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -71,11 +72,9 @@ def positions_of(wiring: Wiring) -> dict[str, int]:
         if modality.understand:
             encoder = cast(Encoder, parts.modules[f"{name}.understand.encoder"])
             adaptor = cast(Adaptor, parts.modules[f"{name}.understand.adaptor"])
-            try:
+            with suppress(NotImplementedError):  # a modality need not have an example
                 prepared = encoder.prepare(parts.modalities[name].example())
-            except NotImplementedError:
-                continue
-            positions[f"{name}.understand"] = adaptor.num_tokens(*encoder.num_tokens(prepared))[0]
+                positions[f"{name}.understand"] = adaptor.num_tokens(*encoder.num_tokens(prepared))[0]
         if modality.generate:
             codec = cast(Codec, parts.modules[f"{name}.generate.codec"])
             positions[f"{name}.generate"] = parts.layouts[name].num_steps(codec.max_codes)

@@ -56,8 +56,10 @@ class _Run:
     def __init__(self, engine: Engine, prompts: Sequence[TokenSequence], request: Request) -> None:
         self.engine, self.model, self.request = engine, engine.model, request
         self.device = engine.model.device
-        self.num_layers = cast(Backbone, self.model.part("backbone")).num_layers
+        backbone = cast(Backbone, self.model.part("backbone"))
+        self.num_layers, self.max_positions = backbone.num_layers, backbone.max_positions
         grammar = Grammar.of(request.output, self.model.vocabulary)
+        self._check_room(prompts, grammar)
         self.samplers = {**self.model.samplers, **request.samplers}
         self.rows = [Row(index, grammar, len(prompt)) for index, prompt in enumerate(prompts)]
         self.ids = [prompt.ids for prompt in prompts]
@@ -73,6 +75,16 @@ class _Run:
         self.pad = engine.tokenizer.require(pad, "padding")
         self.ends = frozenset({engine.end_of_turn, engine.tokenizer.require(engine.tokenizer.eos, "end-of-text")})
         self.text_mask = self._text_mask(grammar)
+
+    def _check_room(self, prompts: Sequence[TokenSequence], grammar: Grammar) -> None:
+        """Refuse prompts that leave no room for what is forced, or for a word."""
+        forced = 0 if grammar.writes_text else sum(self.model.layouts[n].max_steps + 2 for n in grammar.media)
+        for index, prompt in enumerate(prompts):
+            if len(prompt) + max(forced, 1) > self.max_positions:
+                raise SequenceError(
+                    f"prompt {index} has {len(prompt)} positions and its reply needs {max(forced, 1)} more;"
+                    f" the backbone takes {self.max_positions}"
+                )
 
     def _text_mask(self, grammar: Grammar) -> Tensor:
         """Return which text ids may be written, boolean (V,): no padding, no mark that is not allowed."""
@@ -174,10 +186,15 @@ class _Run:
             events += self._tell_text(row, is_over=row.mode != TEXT)
             if row.is_done:
                 events.append(Done(row.index, "end"))
-            elif len(row.text_ids) >= self.request.max_tokens:
+            elif len(row.text_ids) >= self.request.max_tokens or not self._fits(row):
                 row.mode = DONE
                 events += [*self._tell_text(row, is_over=True), Done(row.index, "length")]
         return events
+
+    def _fits(self, row: Row) -> bool:
+        """Tell whether what a row writes next still has room in the backbone's positions."""
+        needed = 1 if row.mode == TEXT else self.model.layouts[row.mode].max_steps + 2
+        return row.length + needed < self.max_positions
 
     def _choose_frames(self, modality: str, rows: list[Row]) -> list[Event]:
         layout = self.model.layouts[modality]
@@ -305,10 +322,3 @@ def _to_device(value: Any, device: torch.device) -> Any:
     if isinstance(value, list):
         return [_to_device(entry, device) for entry in cast("list[Any]", value)]
     return value
-
-
-def check_length(prompts: Sequence[TokenSequence], limit: int) -> None:
-    """Refuse prompts that leave no room for a reply."""
-    for index, prompt in enumerate(prompts):
-        if len(prompt) >= limit:
-            raise SequenceError(f"prompt {index} has {len(prompt)} positions; the backbone takes {limit}")

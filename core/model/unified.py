@@ -189,6 +189,10 @@ class UnifiedModel(hf.PreTrainedModel):
         return total, count.to(hidden.device)
 
 
+hf.library().AutoConfig.register(UnifiedConfig.model_type, UnifiedConfig)
+hf.library().AutoModel.register(UnifiedConfig, UnifiedModel)
+
+
 def attach(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
     """Put every module under its component path, so that state-dict keys are component paths."""
     for path, module in modules.items():

@@ -136,3 +136,13 @@ def test_sliding_windows_hold_in_the_cache(make_tiny: Callable[..., Any], model_
     fast = _written(pipeline, ["abcdefghijkl", "z"], request)
     for row, prompt in enumerate(["abcdefghijkl", "z"]):
         assert fast[row][0] == _slowly(pipeline, prompt, request, row)[0]
+
+
+def test_a_reply_ends_where_the_positions_of_the_backbone_do(make_tiny: Callable[..., Any]) -> None:
+    pipeline = make_tiny("backbone.architecture.max_position_embeddings=40")
+    prompt = pipeline.compile("x")
+    events = list(pipeline.engine.generate([prompt], Request(("text",), seed=1, max_tokens=500)))
+    done = next(event for event in events if isinstance(event, Done))
+    assert done.reason == "length"
+    with pytest.raises(SequenceError, match="the backbone takes 40"):
+        pipeline.run("x" * 20, ["image"])

@@ -1,0 +1,131 @@
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from polyjanus.core.cli import main
+from polyjanus.core.cli.run import read_parts
+from polyjanus.core.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_tiny().save(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+@pytest.fixture
+def photo(tmp_path: Path, picture: Any) -> str:
+    path = tmp_path / "a photo.png"
+    picture.save(path)
+    return str(path)
+
+
+def test_options_that_are_modalities_become_parts_before_the_text() -> None:
+    assert read_parts(["what", "--image", "a.png", "is it?", "--eeg=b.edf"]) == [
+        {"type": "image", "path": "a.png"},
+        {"type": "eeg", "path": "b.edf"},
+        "what is it?",
+    ]
+    with pytest.raises(UsageError, match="--image needs a file"):
+        read_parts(["x", "--image"])
+
+
+def test_run_prints_text(checkpoint: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", checkpoint, "--image", photo, "what is it?", "--max-tokens", "4", "--json"]) == 0
+    reply = json.loads(capsys.readouterr().out)
+    assert [part["type"] for part in reply["replies"][0]["parts"]] == ["text"]
+
+
+def test_run_writes_pictures_where_it_is_told(checkpoint: str, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "seven.png"
+    assert main(["run", checkpoint, "draw", "--output", "image", "-o", str(out)]) == 0
+    with Image.open(out) as drawn:
+        assert drawn.size == (16, 16)
+
+
+def test_several_pictures_are_numbered(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x.png"
+    assert main(["run", checkpoint, "draw", "--output", "image", "--n", "3", "-o", str(out), "--seed", "1"]) == 0
+    paths = capsys.readouterr().out.split()
+    assert len(set(paths)) == 3 and all(Path(path).is_file() for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "digitz", "x"], "there is no pipeline 'digitz'"),
+        (["run", "{checkpoint}", "--imgae", "a.png", "x"], "no option --imgae; did you mean 'image'?"),
+        (["run", "{checkpoint}", "--image", "missing.png", "x"], "there is no file 'missing.png'"),
+        (["run", "{checkpoint}", "x", "--output", "audio"], "no output 'audio'"),
+        (["run", "{checkpoint}"], "there is nothing to answer"),
+        (["eval", "{checkpoint}"], "has no 'evaluation' block"),
+    ],
+)
+def test_faults_of_the_user_are_one_message_and_status_2(
+    checkpoint: str, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word.format(checkpoint=checkpoint) for word in arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+
+
+def test_untrained_yaml_says_how_to_train_it(
+    tiny_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(tiny_yaml), "x"]) == 2
+    assert f"polyjanus train {tiny_yaml}" in capsys.readouterr().err
+
+
+def test_chat_answers_and_remembers(
+    checkpoint: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        "/help",
+        f"/image {photo.replace(' ', '_')} look",
+        "hello",
+        "/new",
+        "/output image",
+        "draw",
+        "again",
+        "/quit",
+    ]
+    monkeypatch.setattr("builtins.input", lambda _, waiting=iter(lines): next(waiting))
+    assert main(["chat", checkpoint, "-o", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr()
+    assert "there is no file" in shown.err  # the name with a blank was not quoted, and chat went on
+    assert (tmp_path / "out" / "image-1.png").is_file() and (tmp_path / "out" / "image-2.png").is_file()
+
+
+def test_train_writes_a_run_that_can_be_run_and_resumed(
+    tiny_yaml: Path, picture: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture.save(tiny_yaml.parent / "p.png")
+    part = {"type": "image", "path": "p.png"}
+    row = {"messages": [{"role": "user", "content": "draw"}, {"role": "assistant", "content": [part]}]}
+    (tiny_yaml.parent / "captions.jsonl").write_text(json.dumps(row) + "\n")
+    monkeypatch.chdir(tiny_yaml.parent)
+    assert main(["train", "tiny.yaml", "training.stages.0.steps=2", "--quiet"]) == 0
+    run = capsys.readouterr().out.strip()
+    assert run == "runs/tiny/1" and (Path(run) / "log.jsonl").read_text().count("\n") == 2
+    assert main(["run", "tiny.yaml", "draw", "--output", "image"]) == 0
+    assert main(["train", "tiny.yaml", "training.stages.0.steps=2", "--quiet", "--resume"]) == 0
+    assert main(["train", "tiny.yaml", "training.stages.0.steps=2", "--quiet"]) == 0
+    assert Path("runs/tiny/2").is_dir()
+
+
+def test_inspect_shows_every_part(tiny_yaml: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(tiny_yaml), "--json"]) == 0
+    parts = {row["path"] for row in json.loads(capsys.readouterr().out)["parts"]}
+    assert {"backbone", "image.generate.codec", "image.understand.encoder", "marks"} <= parts
+    assert main(["inspect", str(tiny_yaml), "--mermaid"]) == 0
+    assert "flowchart" in capsys.readouterr().out
+    assert main(["inspect", str(tiny_yaml)]) == 0
+    assert "image.generate: 4 positions per item" in capsys.readouterr().out
+
+
+def test_main_is_what_python_m_would_call() -> None:
+    assert callable(main) and "polyjanus.core.cli.main" in sys.modules
