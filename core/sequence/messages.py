@@ -59,6 +59,11 @@ def read_messages(
     return [_read_message(message, f"messages[{i}]", modalities, pathways) for i, message in enumerate(raw)]
 
 
+def readable(text: str) -> str:
+    """Return text that UTF-8 can hold: a surrogate without its other half becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _read_message(
     raw: Mapping[str, Any], where: str, modalities: Mapping[str, Modality[Any, Any]], pathways: Pathways
 ) -> Message:
@@ -70,7 +75,7 @@ def _read_message(
         raise SequenceError(f"has the role {role!r}{suggest(str(role), ROLES, noun='roles')}", where=where)
     content = raw["content"]
     if isinstance(content, str):
-        return Message(role, (TextPart(content),))
+        return Message(role, (TextPart(readable(content)),))
     if not isinstance(content, Sequence):
         raise SequenceError(f"content is a {type(content).__name__}, not text or a list of parts", where=where)
     parts = cast("Sequence[Any]", content)
@@ -84,7 +89,7 @@ def _read_part(
     part: Any, where: str, role: str, modalities: Mapping[str, Modality[Any, Any]], pathways: Pathways
 ) -> Part:
     if isinstance(part, str):
-        return TextPart(part)
+        return TextPart(readable(part))
     if not isinstance(part, Mapping) or "type" not in part:
         raise SequenceError(f"a part is a mapping with a 'type', not {part!r:.80}", where=where)
     block = cast("Mapping[str, Any]", part)
@@ -92,7 +97,7 @@ def _read_part(
     if name == "text":
         if set(block) != {"type", "text"} or not isinstance(block["text"], str):
             raise SequenceError("a text part has 'type' and 'text' alone", where=where)
-        return TextPart(block["text"])
+        return TextPart(readable(block["text"]))
     if name not in modalities:
         known = [*modalities, "text"]
         raise SequenceError(f"no modality {name!r} in this pipeline{suggest(str(name), known)}", where=where)

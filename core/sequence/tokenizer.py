@@ -16,8 +16,9 @@ from polyjanus.core.errors import WiringError
 class TextTokenizer:
     """A transformers tokenizer, and private copies of it that match no added tokens.
 
-    `encode` reads text that stands between special tokens. A Metaspace tokenizer marks the start of the whole string
-    only, so text that follows a special token is read by a second copy without that mark.
+    `encode` reads text that stands between special tokens. A Metaspace tokenizer may mark the start of the whole string
+    only, so text that follows a special token is read by a second copy without that mark, and what follows a cut inside
+    text by a third that marks nothing.
     """
 
     def __init__(self, library: Any) -> None:
@@ -26,9 +27,11 @@ class TextTokenizer:
         self.library = library
         blueprint: dict[str, Any] = json.loads(library.backend_tokenizer.to_str())
         self._added = {token["content"]: token for token in blueprint["added_tokens"]}
-        self._special_ids = {token["id"] for token in blueprint["added_tokens"]}
         self._first = _plain(blueprint)
-        self._later = _plain(_unprefixed(blueprint))
+        self._later = _plain(_unprefixed(blueprint, ("first",)))
+        self._inner = _plain(_unprefixed(blueprint, ("first", "always")))
+        unknown = getattr(library, "unk_token_id", None)
+        self._special_ids = {token["id"] for token in blueprint["added_tokens"]} - {unknown}
         self.bos = self._role("bos_token")
         self.eos = self._role("eos_token")
         self.pad = self._role("pad_token") or self.eos
@@ -72,24 +75,20 @@ class TextTokenizer:
 
     def encode(self, text: str, *, is_first: bool) -> tuple[list[int], list[int]]:
         """Return the ids of text between special tokens, and for each the character at which it starts."""
-        encoding = (self._first if is_first else self._later).encode(text, add_special_tokens=False)
-        ids, offsets = encoding.ids, encoding.offsets
-        if self._special_ids.isdisjoint(ids):
-            return ids, [start for start, _ in offsets]
-        return self._encode_apart(text, is_first)
+        return self._encode(text, self._first if is_first else self._later)
 
-    def _encode_apart(self, text: str, is_first: bool) -> tuple[list[int], list[int]]:
-        """Encode character by character where the model's own vocabulary would give a special token."""
-        ids: list[int] = []
-        starts: list[int] = []
-        for index, character in enumerate(text):
-            tokenizer = self._first if is_first and index == 0 else self._later
-            for token in tokenizer.encode(character, add_special_tokens=False).ids:
-                if token in self._special_ids:
-                    raise WiringError(f"the tokenizer reads the character {character!r} as a special token")
-                ids.append(token)
-                starts.append(index)
-        return ids, starts
+    def _encode(self, text: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+        """Encode text; where the model's own vocabulary has a special token in it, the text is cut inside."""
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        ids, spans = encoding.ids, encoding.offsets
+        found = next((place for place, token in enumerate(ids) if token in self._special_ids), None)
+        if found is None:
+            return ids, [start for start, _ in spans]
+        start, end = spans[found]
+        if end - start < 2:
+            raise WiringError(f"the tokenizer reads the character {text[start:end]!r} as a special token")
+        before, after = self._encode(text[: start + 1], tokenizer), self._encode(text[start + 1 :], self._inner)
+        return before[0] + after[0], before[1] + [start + 1 + place for place in after[1]]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special tokens left out."""
@@ -111,15 +110,17 @@ def _plain(blueprint: dict[str, Any]) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(stripped))
 
 
-def _unprefixed(node: Any) -> Any:
-    """Return a copy in which Metaspace no longer marks the start of the string."""
+def _unprefixed(node: Any, schemes: Sequence[str]) -> Any:
+    """Return a copy in which Metaspace of these schemes no longer marks the start of the string."""
     if isinstance(node, dict):
-        entries: dict[str, Any] = {key: _unprefixed(value) for key, value in node.items()}  # type: ignore[misc]
-        if entries.get("type") == "Metaspace" and entries.get("prepend_scheme") == "first":
+        entries: dict[str, Any] = {key: _unprefixed(value, schemes) for key, value in node.items()}  # type: ignore[misc]
+        if entries.get("type") == "Metaspace" and entries.get("prepend_scheme") in schemes:
             entries["prepend_scheme"] = "never"
+        if entries.get("type") == "ByteLevel" and "always" in schemes:
+            entries["add_prefix_space"] = False
         return entries
     if isinstance(node, list):
-        return [_unprefixed(value) for value in node]  # type: ignore[misc]
+        return [_unprefixed(value, schemes) for value in node]  # type: ignore[misc]
     return node
 
 

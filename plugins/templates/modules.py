@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from polyjanus.core.errors import SequenceError, WiringError
-from polyjanus.core.sequence.messages import MediaPart, Message
+from polyjanus.core.sequence.messages import MediaPart, Message, TextPart
 from polyjanus.core.sequence.template import (
     MediaPiece,
     Piece,
@@ -81,14 +81,16 @@ def _joined(pieces: Sequence[Piece], separator: str) -> Iterator[Piece]:
 class ChatTemplate(Template):
     """A tokenizer's own Jinja chat template.
 
-    Parts, and every special token that a user typed, are carried through Jinja as marks that nobody can guess, so that
-    only the special tokens which the template itself places are special.
+    What each message says is carried through Jinja as one mark that nobody can guess, white space around it excepted:
+    the template trims as it always does, only the special tokens that it places itself are special, and each turn is
+    found again in the whole conversation, even where a template writes earlier turns in another way than the last.
     """
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         if tokenizer.chat_template is None:
             raise WiringError("the tokenizer has no chat template", hint="write template: janus, or leave it out")
         self.tokenizer = tokenizer
+        self._special = re.compile("|".join(re.escape(token) for token in tokenizer.special_tokens) or r"(?!)")
         self._end = self._find_end()
 
     @property
@@ -100,21 +102,43 @@ class ChatTemplate(Template):
         """Return the pieces of a conversation."""
         if any(message.role == "raw" for message in messages):
             return self._raw(messages)
-        marks = _Marks({}, self._special_pattern())
-        chat = [{"role": message.role, "content": marks.content(message)} for message in messages]
+        said = [_Said.of(message) for message in messages]
+        chat = [{"role": entry.role, "content": entry.content} for entry in said]
+        rendered = self._render(chat, is_prompt=is_prompt)
         pieces: list[Piece] = []
-        done = ""
-        for index, message in enumerate(messages):
-            if message.role == "assistant":
-                start = self._extend(self._render(chat[:index], is_prompt=True), done)
-                pieces += marks.pieces(start, is_learned=False)
-                done += start
-            text = self._extend(self._render(chat[: index + 1], is_prompt=False), done)
-            pieces += self._turn(marks, text, is_learned=message.role == "assistant")
-            done += text
-        if is_prompt:
-            pieces += marks.pieces(self._extend(self._render(chat, is_prompt=True), done), is_learned=False)
-        return pieces
+        done = 0
+        for index, entry in enumerate(said):
+            place = rendered.find(entry.mark, done)
+            if place < 0:
+                raise SequenceError(
+                    f"the tokenizer's chat template leaves out or moves what the {entry.role} says",
+                    where=f"messages[{index}]",
+                    hint="choose another template, such as template: janus",
+                )
+            is_learned = entry.role == "assistant"
+            first = self._start_of_reply(chat[:index], rendered, done, place) if is_learned else place
+            pieces += self._read(rendered[done:first], is_learned=False)
+            pieces += self._read(rendered[first:place], is_learned=is_learned)
+            pieces += part_pieces(entry.core, is_learned=is_learned)
+            done = place + len(entry.mark)
+            if is_learned:
+                end = self._end_of_reply(rendered, done, said[index + 1 :])
+                pieces += self._read(rendered[done:end], is_learned=True)
+                done = end
+        return [*pieces, *self._read(rendered[done:], is_learned=False)]
+
+    def _start_of_reply(self, before: Sequence[dict[str, str]], rendered: str, done: int, place: int) -> int:
+        """Return where the template's prompt for the reply at `place` ends: from there on the assistant speaks."""
+        opening = self._render(before, is_prompt=True)[len(self._render(before, is_prompt=False)) :]
+        found = rendered.rfind(opening, done, place) if opening else -1
+        return place if found < 0 else found + len(opening)
+
+    def _end_of_reply(self, rendered: str, done: int, later: Sequence[_Said]) -> int:
+        """Return where the turn that has been read up to `done` is over, its end token included."""
+        limits = [rendered.find(entry.mark, done) for entry in later[:1]]
+        limit = next((place for place in limits if place >= 0), len(rendered))
+        found = rendered.find(self._end, done, limit)
+        return done if found < 0 else found + len(self._end)
 
     def _raw(self, messages: Sequence[Message]) -> list[Piece]:
         pieces: list[Piece] = [SpecialPiece(self.tokenizer.bos)] if self.tokenizer.bos else []
@@ -122,82 +146,66 @@ class ChatTemplate(Template):
             pieces += part_pieces(message, is_learned=True)
         return [*pieces, SpecialPiece(str(self.tokenizer.eos), is_learned=True)]
 
-    def _turn(self, marks: _Marks, text: str, *, is_learned: bool) -> list[Piece]:
-        """Return the pieces of one turn; what follows the end of turn is not learned."""
-        pieces = marks.pieces(text, is_learned=is_learned)
-        ends = [i for i, piece in enumerate(pieces) if isinstance(piece, SpecialPiece) and piece.token == self._end]
-        if not is_learned or not ends:
-            return pieces
-        tail = [TextPiece(p.text) if isinstance(p, TextPiece) else p for p in pieces[ends[-1] + 1 :]]
-        return [*pieces[: ends[-1] + 1], *tail]
-
     def _render(self, chat: Sequence[dict[str, str]], *, is_prompt: bool) -> str:
         if not chat:
             return ""
-        rendered = self.tokenizer.library.apply_chat_template(
-            list(chat), tokenize=False, add_generation_prompt=is_prompt
-        )
+        try:
+            rendered = self.tokenizer.library.apply_chat_template(
+                list(chat), tokenize=False, add_generation_prompt=is_prompt
+            )
+        except Exception as error:  # whatever Jinja makes of a template that refuses the conversation
+            raise SequenceError(
+                f"the tokenizer's chat template refuses this conversation: {error}",
+                hint="mind the order of roles, or choose another template, such as template: janus",
+            ) from error
         return str(rendered)
 
-    def _extend(self, rendered: str, done: str) -> str:
-        if not rendered.startswith(done):
-            raise SequenceError(
-                "the tokenizer's chat template rewrites earlier turns, so turns cannot be told apart",
-                hint="choose another template, such as template: janus",
-            )
-        return rendered[len(done) :]
-
-    def _special_pattern(self) -> re.Pattern[str]:
-        return re.compile("|".join(re.escape(token) for token in self.tokenizer.special_tokens) or r"(?!)")
+    def _read(self, rendered: str, *, is_learned: bool) -> list[Piece]:
+        """Return the pieces of what the template itself wrote: its text and its special tokens."""
+        pieces: list[Piece] = []
+        position = 0
+        for match in self._special.finditer(rendered):
+            pieces += [TextPiece(rendered[position : match.start()], is_learned), SpecialPiece(match[0], is_learned)]
+            position = match.end()
+        return [*pieces, TextPiece(rendered[position:], is_learned)]
 
     def _find_end(self) -> str:
         """Return the first special token after an assistant's words in a short conversation."""
         words = f"w{uuid4().hex}"
         chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": words}]
         after = self._render(chat, is_prompt=False).split(words)[-1]
-        found = self._special_pattern().search(after)
+        found = self._special.search(after)
         token = found.group() if found else self.tokenizer.eos
         if token is None:
             raise WiringError("the chat template ends no turn with a special token, and the tokenizer has no eos")
         return token
 
 
-@dataclass
-class _Marks:
-    """What stands behind each mark that was carried through Jinja."""
+@dataclass(frozen=True)
+class _Said:
+    """What one message says: the mark that stands for it, the white space around it, and its parts without that."""
 
-    hidden: dict[str, MediaPart | str]
-    special: re.Pattern[str]
+    role: str
+    mark: str
+    content: str
+    core: Message
 
-    def _hide(self, value: MediaPart | str) -> str:
+    @classmethod
+    def of(cls, message: Message) -> _Said:
+        """Return a message with a mark in place of all but the white space around it."""
+        parts = list(message.parts)
+        before, after = "", ""
+        while parts and isinstance(parts[0], TextPart):
+            text = parts.pop(0).text
+            before += text[: len(text) - len(text.lstrip())]
+            if text.strip():
+                parts.insert(0, TextPart(text.lstrip()))
+                break
+        while parts and isinstance(parts[-1], TextPart):
+            text = parts.pop().text
+            after = text[len(text.rstrip()) :] + after
+            if text.strip():
+                parts.append(TextPart(text.rstrip()))
+                break
         mark = f"@@{uuid4().hex}@@"
-        self.hidden[mark] = value
-        return mark
-
-    def content(self, message: Message) -> str:
-        """Return a message's text with parts, and special tokens that were typed, hidden behind marks."""
-        texts = [
-            self._hide(part)
-            if isinstance(part, MediaPart)
-            else self.special.sub(lambda match: self._hide(match.group()), part.text)
-            for part in message.parts
-        ]
-        return "".join(texts)
-
-    def pieces(self, rendered: str, *, is_learned: bool) -> list[Piece]:
-        """Return the pieces of rendered text: its special tokens, and what the marks stand for."""
-        pattern = "|".join([*map(re.escape, self.hidden), f"(?:{self.special.pattern})"])
-        pieces: list[Piece] = []
-        position = 0
-        for match in re.finditer(pattern, rendered):
-            if match.start() > position:
-                pieces.append(TextPiece(rendered[position : match.start()], is_learned))
-            pieces.append(self._piece(match.group(), is_learned))
-            position = match.end()
-        return [*pieces, TextPiece(rendered[position:], is_learned)]
-
-    def _piece(self, found: str, is_learned: bool) -> Piece:
-        value = self.hidden.get(found)
-        if value is None:
-            return SpecialPiece(found, is_learned)
-        return MediaPiece(value, is_learned) if isinstance(value, MediaPart) else TextPiece(value, is_learned)
+        return cls(message.role, mark, before + mark + after, Message(message.role, tuple(parts)))

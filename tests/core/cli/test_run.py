@@ -93,7 +93,8 @@ def test_chat_answers_and_remembers(
         "again",
         "/quit",
     ]
-    monkeypatch.setattr("builtins.input", lambda _, waiting=iter(lines): next(waiting))
+    waiting = iter(lines)
+    monkeypatch.setattr("builtins.input", lambda _: next(waiting))
     assert main(["chat", checkpoint, "-o", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr()
     assert "there is no file" in shown.err  # the name with a blank was not quoted, and chat went on
