@@ -53,6 +53,13 @@ class Span:
     length: int
     item: int
     is_learned: bool = False
+    is_marked: bool = True
+    """Whether a begin mark stands before it and an end mark behind."""
+
+    @property
+    def outer(self) -> tuple[int, int]:
+        """Return the first position, marks included, and the one after the last."""
+        return self.start - self.is_marked, self.start + self.length + self.is_marked
 
 
 @dataclass
@@ -147,7 +154,7 @@ class Compiler:
         if is_marked:
             sequence.add([self.vocabulary.begins[name]], [is_generated and piece.is_learned])
         learned = is_generated and piece.is_learned
-        sequence.spans.append(Span(name, part.pathway, len(sequence), length, len(sequence.items), learned))
+        sequence.spans.append(Span(name, part.pathway, len(sequence), length, len(sequence.items), learned, is_marked))
         sequence.items.append(prepared)
         sequence.add([0] * length, [False] * length)
         if is_marked:
@@ -208,9 +215,9 @@ def truncate(sequence: TokenSequence, max_tokens: int) -> TokenSequence:
     """Return the sequence cut to `max_tokens`; an item that does not fit whole is dropped with its marks, and named."""
     if len(sequence) <= max_tokens:
         return sequence
-    kept = [span for span in sequence.spans if span.start + span.length < max_tokens]
+    kept = [span for span in sequence.spans if span.outer[1] <= max_tokens]
     lost = [span for span in sequence.spans if span not in kept]
-    end = min([max_tokens, *(max(span.start - 1, 0) for span in lost)])
+    end = min([max_tokens, *(span.outer[0] for span in lost)])
     named = [f"{span.modality} ({span.pathway}, {span.length} positions)" for span in lost]
     named.append(f"{len(sequence) - end} of {len(sequence)} positions")
     return TokenSequence(
