@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
@@ -10,7 +11,6 @@ from uuid import uuid4
 from polyjanus.core.errors import SequenceError, WiringError
 from polyjanus.core.sequence.messages import MediaPart, Message, TextPart
 from polyjanus.core.sequence.template import (
-    MediaPiece,
     Piece,
     SpecialPiece,
     Template,
@@ -193,19 +193,17 @@ class _Said:
     @classmethod
     def of(cls, message: Message) -> _Said:
         """Return a message with a mark in place of all but the white space around it."""
-        parts = list(message.parts)
+        parts = deque(message.parts)
         before, after = "", ""
-        while parts and isinstance(parts[0], TextPart):
-            text = parts.pop(0).text
-            before += text[: len(text) - len(text.lstrip())]
-            if text.strip():
-                parts.insert(0, TextPart(text.lstrip()))
-                break
-        while parts and isinstance(parts[-1], TextPart):
-            text = parts.pop().text
-            after = text[len(text.rstrip()) :] + after
-            if text.strip():
-                parts.append(TextPart(text.rstrip()))
-                break
+        while parts and isinstance(first := parts[0], TextPart) and first.text != (rest := first.text.lstrip()):
+            before += first.text[: len(first.text) - len(rest)]
+            parts.popleft()
+            if rest:
+                parts.appendleft(TextPart(rest))
+        while parts and isinstance(last := parts[-1], TextPart) and last.text != (rest := last.text.rstrip()):
+            after = last.text[len(rest) :] + after
+            parts.pop()
+            if rest:
+                parts.append(TextPart(rest))
         mark = f"@@{uuid4().hex}@@"
         return cls(message.role, mark, before + mark + after, Message(message.role, tuple(parts)))

@@ -20,8 +20,8 @@ SENTENCES = [
 ] * 20
 ADDED = ("<|User|>", "<|Assistant|>", "<image_placeholder>", "<begin_of_image>", "<end_of_image>", "<|end|>")
 CHAT = (
-    "{{ bos_token }}{% for m in messages %}{{ '<|' + m['role'].capitalize() + '|>' }}\n{{ m['content'] | trim }}<|end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|Assistant|>\n{% endif %}"
+    "{{ bos_token }}{% for m in messages %}{{ '<|' + m['role'].capitalize() + '|>' }}\n"
+    "{{ m['content'] | trim }}<|end|>\n{% endfor %}{% if add_generation_prompt %}<|Assistant|>\n{% endif %}"
 )
 FAMILIES = ("byte_level", "byte_level_prefixed", "metaspace_first", "metaspace_always", "prepended")
 STRIPS = ("keep", "lstrip", "rstrip", "both")
