@@ -43,7 +43,7 @@ def faults_of(error: ValidationError, document: Document, registries: Registries
         details = cast("Mapping[str, Any]", each)
         place = _place(document, tuple(details["loc"]), str(details["type"]))
         kind = str(details["type"]).removesuffix("_type").removesuffix("_parsing").split("_")[0]
-        if _is_echo(details, document, place):
+        if _is_echo(details, document, place, registries):
             continue
         if str(details["type"]) == "literal_error":
             expected.setdefault(place, []).append(str(details["ctx"]["expected"]))
@@ -83,8 +83,18 @@ def _place(document: Document, location: Place, kind: str) -> Place:
     return tuple(place)
 
 
-def _is_echo(details: Mapping[str, Any], document: Document, place: Place) -> bool:
-    """Tell whether a list counts as short only because its items have faults of their own."""
+def _is_echo(details: Mapping[str, Any], document: Document, place: Place, registries: Registries) -> bool:
+    """Tell whether another fault says the same already.
+
+    A list counts as short because its items have faults of their own; a key is missing because it is misspelt.
+    """
+    if details["type"] == "missing":
+        block = document.value(place[:-1])
+        known = keys_at(document.data, place[:-1], registries)
+        names = [key for key in cast("Mapping[str, Any]", block) if key not in known] if block else []
+        return any(
+            nearest(str(name), _free_keys(document, (*place[:-1], name), registries)) == place[-1] for name in names
+        )
     value = document.value(place)
     return details["type"] == "too_short" and isinstance(value, list) and bool(cast("list[Any]", value))
 
