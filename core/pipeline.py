@@ -13,12 +13,12 @@ from typing import Any, cast
 import torch
 
 from polyjanus.core import hf
-from polyjanus.core.checkpoints.atomic import atomic_dir, verify
+from polyjanus.core.checkpoints.atomic import atomic_dir, read_manifest, verify
 from polyjanus.core.checkpoints.components import load_components, save_components
 from polyjanus.core.checkpoints.finding import find_checkpoint
 from polyjanus.core.config.reading import read_pipeline
 from polyjanus.core.config.schema import PipelineConfig
-from polyjanus.core.errors import CheckpointError, UsageError
+from polyjanus.core.errors import CheckpointError, ConfigError, UsageError
 from polyjanus.core.generation.engine import Engine, Request
 from polyjanus.core.generation.events import Event, MediaReady, TextDelta
 from polyjanus.core.manager import Plugins, load_plugins
@@ -119,17 +119,24 @@ class Pipeline:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, plugins: Plugins | None = None, device: str = "auto", is_verified: bool = True
+        cls,
+        source: str | Path,
+        *,
+        plugins: Plugins | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        is_verified: bool = True,
     ) -> Pipeline:
         """Return the pipeline of a checkpoint: a folder, a run, a trained YAML, a shipped name or a hub id.
 
-        Every file is compared with its checksum unless told otherwise.
+        `dtype` is float32, bfloat16, or auto: bfloat16 on a GPU that multiplies it natively. Every file is compared
+        with its checksum unless told otherwise.
         """
         folder = find_checkpoint(source)
         if is_verified:
             verify(folder)
         plugins = plugins or load_plugins()
-        config = read_pipeline(folder / YAML, plugins.registries).config
+        config = _read_saved(folder, plugins)
         with hf.without_init():
             pipeline = _assemble(config, folder, plugins)
         report = load_components(pipeline.model, folder)
@@ -139,13 +146,13 @@ class Pipeline:
                 where=str(folder),
                 hint=f"missing: {report.fresh[:5]}; unexpected: {report.unexpected[:5]}",
             )
-        return pipeline.to(device)
+        return pipeline.to(device, dtype)
 
-    def to(self, device: str) -> Pipeline:
-        """Move the model; `auto` takes a GPU where there is one."""
+    def to(self, device: str, dtype: str = "float32") -> Pipeline:
+        """Move the model; device `auto` takes a GPU where there is one, dtype `auto` what suits the device."""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        cast(Any, self.model).to(device)
+        cast(Any, self.model).to(device, compute_dtype(dtype, torch.device(device)))
         self.model.eval()
         return self
 
@@ -241,6 +248,17 @@ class Pipeline:
         _write_yaml(resolved, folder / YAML)
         config.save_pretrained(str(folder))
         (folder / "generation_config.json").write_text("{}\n", encoding="utf-8")
+        (folder / "README.md").write_text(self._card(), encoding="utf-8")
+
+    def _card(self) -> str:
+        """Return the model card: what it takes and gives, and how to use it."""
+        understood = ", ".join(["text", *self.compiler.understandings])
+        return (
+            "---\nlibrary_name: polyjanus\n---\n\n# A polyjanus pipeline\n\n"
+            f"Understands {understood}. Writes {', '.join(self.outputs)}. All of it is described in `{YAML}`.\n\n"
+            "```python\nfrom polyjanus import Pipeline\n\n"
+            'pipeline = Pipeline.from_pretrained("path/of/this/folder")\nprint(pipeline.run("Hello").text)\n```\n'
+        )
 
     def manifest(self) -> dict[str, Any]:
         """Return who built each component, for the manifest."""
@@ -286,6 +304,28 @@ def pathways(config: PipelineConfig, parts: Parts) -> tuple[dict[str, Understand
         for name in config.generated()
     }
     return understandings, generations
+
+
+def compute_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype to compute in; `auto` is bfloat16 only on a GPU that multiplies it natively."""
+    if name == "auto":
+        is_native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if is_native else torch.float32
+    if name not in ("float32", "bfloat16"):
+        raise UsageError(f"no dtype {name!r}; there are auto, float32 and bfloat16")
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def _read_saved(folder: Path, plugins: Plugins) -> PipelineConfig:
+    """Return the settings in a checkpoint; where a component is unknown, say which packages it was made with."""
+    try:
+        return read_pipeline(folder / YAML, plugins.registries).config
+    except ConfigError as error:
+        made_with = {
+            f"{entry['distribution']} {entry['version']}".strip()
+            for entry in read_manifest(folder).get("components", {}).values()
+        }
+        raise ConfigError(error.faults, hint=f"made with: {', '.join(sorted(made_with))}") from error
 
 
 def _is_message(entry: Any) -> bool:

@@ -4,18 +4,13 @@ The names below are imported when they are first used, so that `import polyjanus
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from polyjanus.core.errors import PolyjanusError
     from polyjanus.core.hookspecs import hookimpl
     from polyjanus.core.pipeline import Pipeline, Reply
-
-try:
-    __version__ = version("polyjanus")
-except PackageNotFoundError:  # imported from a source tree that nobody installed
-    __version__ = "0+unknown"
 
 __all__ = ["Pipeline", "PolyjanusError", "Reply", "__version__", "hookimpl"]
 
@@ -29,6 +24,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name from its home on first use."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("polyjanus")
     if name not in _HOMES:
         raise AttributeError(f"module 'polyjanus' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

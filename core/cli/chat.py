@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 
 from polyjanus.core.cli.common import Session, echo, log
 from polyjanus.core.cli.run import check_parts, read_parts, save_media
-from polyjanus.core.errors import PolyjanusError
+from polyjanus.core.errors import PolyjanusError, UsageError
 
 if TYPE_CHECKING:
     from polyjanus.core.pipeline import Pipeline
@@ -52,6 +53,17 @@ def _read_line() -> str | None:
         return None
 
 
+def _words(line: str) -> list[str]:
+    """Return the words of a line as on a command line; `/image "a b.png"` becomes an option, text stays as it is."""
+    if not line.startswith("/"):
+        return [line]
+    try:
+        command, file, *text = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"{line.split()[0]} needs a file", hint="quote a name that has blanks") from error
+    return [f"--{command[1:]}", file, *text]
+
+
 class _Chat:
     """One conversation."""
 
@@ -71,8 +83,7 @@ class _Chat:
         elif line.startswith("/output "):
             self.output = [name.strip() for name in line.removeprefix("/output ").split(",")]
         else:
-            words = [f"--{word[1:]}" if word.startswith("/") and len(word) > 1 else word for word in line.split()]
-            self._answer(read_parts(words))
+            self._answer(read_parts(_words(line)))
 
     def _answer(self, parts: list[Any]) -> None:
         from polyjanus.core.generation.events import MediaReady, TextDelta

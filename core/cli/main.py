@@ -17,7 +17,7 @@ COMMANDS = {
     "chat": "Talk to a model in the terminal.",
     "train": "Train a pipeline.",
     "eval": "Score a trained model.",
-    "demo": "Train and show a small pipeline in minutes.",
+    "demo": "Show the shipped model reading and drawing.",
     "validate": "Check pipeline files and say everything that is wrong.",
     "inspect": "Show the parts of a pipeline, their sizes and shapes.",
     "config": "Show a pipeline in full, and where each value comes from.",

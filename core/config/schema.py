@@ -74,7 +74,9 @@ class TrainingConfig(Settings):
     """The curriculum and how it is run."""
 
     seed: int = Field(default=0, ge=0)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of the arithmetic; weights are float32. auto is bfloat16 on a GPU that has it"
+    )
     max_tokens: int = Field(default=4096, gt=0, description="longest packed row, in positions")
     caption_dropout: float = Field(
         default=0.1,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from polyjanus.core.generation.grammar import DONE, TEXT, Frame, Grammar, Row
 from polyjanus.core.generation.noise import row_seeds, uniform
 from polyjanus.core.model.unified import UnifiedModel
 from polyjanus.core.modules import Backbone, Codec, Head, Sampler, to_list
-from polyjanus.core.sequence.packing import collate
+from polyjanus.core.sequence.packing import collate, to_device
 from polyjanus.core.sequence.spans import TokenSequence, negative_ids
 from polyjanus.core.sequence.tokenizer import TextTokenizer
 
@@ -103,7 +103,7 @@ class _Run:
     def prefill(self, prompts: Sequence[TokenSequence]) -> None:
         """Feed all prompts, padded on the left; padding is never attended to."""
         batch = collate(prompts, pad=self.pad, shares_rows=False)
-        embeddings, _ = self.model.embed(_to_device(batch, self.device))
+        embeddings, _ = self.model.embed(to_device(batch, self.device))
         count, length = embeddings.shape[:2]
         shift = torch.tensor([length - len(prompt) for prompt in prompts], device=self.device).unsqueeze(1)
         slots = torch.arange(length, device=self.device).expand(count, -1)
@@ -311,14 +311,3 @@ class _Run:
     def _noise(self, rows: list[Row], column: int, width: int) -> Tensor:
         steps = torch.tensor([row.draws for row in rows], device=self.device)
         return uniform(self.seeds[self._indices(rows)], steps, column, width)
-
-
-def _to_device(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, Mapping):
-        entries = cast("Mapping[str, Any]", value)
-        return {name: _to_device(entry, device) for name, entry in entries.items()}
-    if isinstance(value, list):
-        return [_to_device(entry, device) for entry in cast("list[Any]", value)]
-    return value

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -90,6 +90,18 @@ def _place_items(media: dict[str, Any], sequence: TokenSequence, row: int, offse
 
 def _as_tensors(block: dict[str, Any]) -> dict[str, Any]:
     return {name: values if name == "items" else torch.tensor(values) for name, values in block.items()}
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Return a batch, or any part of it, with its tensors on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[str, Any]", value)
+        return {name: to_device(entry, device) for name, entry in entries.items()}
+    if isinstance(value, list):
+        return [to_device(entry, device) for entry in cast("list[Any]", value)]
+    return value
 
 
 def causal_mask(documents: Tensor) -> Tensor | None:

@@ -21,8 +21,8 @@ from polyjanus.core.data.rows import Row, Source, Split, split
 from polyjanus.core.errors import DataError, TrainingError
 from polyjanus.core.model.unified import Sums
 from polyjanus.core.modules import Codec
-from polyjanus.core.pipeline import Pipeline
-from polyjanus.core.sequence.packing import collate
+from polyjanus.core.pipeline import Pipeline, compute_dtype
+from polyjanus.core.sequence.packing import collate, to_device
 from polyjanus.core.sequence.spans import TokenSequence, truncate, without_context
 from polyjanus.core.settings import BuildContext
 from polyjanus.core.training.globs import chosen
@@ -53,6 +53,8 @@ class Training:
         self.paths = pipeline.config.component_paths()
         self.tokenizer = pipeline.tokenizer
         self.pad = self.tokenizer.require(self.tokenizer.pad, "padding")
+        self.device = self.model.device
+        self.is_mixed = compute_dtype(self.config.precision, self.device) == torch.bfloat16
         self.progress = Progress()
         self.resumed_from: Path | None = None
         self.splits = self._open_data(data_folder)
@@ -164,9 +166,10 @@ class Training:
             self._save(optimizer)
 
     def _sums(self, stage: StageConfig, paths: Sequence[str], sequences: Sequence[TokenSequence]) -> Sums:
-        batch = collate(sequences, pad=self.pad, max_tokens=self.config.max_tokens)
+        batch = to_device(collate(sequences, pad=self.pad, max_tokens=self.config.max_tokens), self.device)
         if stage.objective == "next":
-            return cast(Sums, self.model(**batch).sums)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_mixed):
+                return cast(Sums, self.model(**batch).sums)
         sums: Sums = {}
         for path in paths:
             block = cast("Mapping[str, Any]", batch["media"]).get(path.removesuffix(".codec"))
@@ -221,7 +224,7 @@ class Training:
         for chunk in _chunks(range(min(len(held_out), self.config.validation.rows)), 32):
             rows = [held_out.row(index, np.random.default_rng([self.config.seed, index])) for index in chunk]
             sequences = [self._compile(row, f"{held_out.name}[{i}]") for row, i in zip(rows, chunk, strict=True)]
-            sums: Sums = self.model(**collate(sequences, pad=self.pad)).sums
+            sums: Sums = self.model(**to_device(collate(sequences, pad=self.pad), self.device)).sums
             total += sum(float(value) for value, _ in sums.values())
             count += sum(int(targets) for _, targets in sums.values())
         return total / max(count, 1)

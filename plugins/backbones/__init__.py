@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
-
 from polyjanus.core.hookspecs import hookimpl
 from polyjanus.core.registry import Registries
 from polyjanus.core.settings import BackboneConfig, BuildContext, PretrainedSettings
@@ -18,9 +16,6 @@ class CausalLMConfig(PretrainedSettings, BackboneConfig):
     """A causal language model of transformers: Llama, Qwen 3, Gemma 3, Mistral and their like."""
 
     type: Literal["causal_lm"]
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="dtype of the weights; auto is bfloat16 where the device multiplies it natively"
-    )
 
     def resolve(self, context: BuildContext) -> Self:
         """Return settings with the architecture written out; a vocabulary that it leaves open is the tokenizer's."""
