@@ -292,9 +292,10 @@ class LogitsHead(Head):
         allowed: Tensor | None,
     ) -> Tensor:
         """Return the next frame (R, K')."""
-        logits = self.logits(hidden)
-        if negative is not None:
-            logits = guide(logits, self.logits(negative), sampler.guidance)
+        if negative is None:
+            logits = self.logits(hidden)
+        else:  # one product for both, so that the weights are read once
+            logits = guide(*self.logits(torch.cat([hidden, negative])).chunk(2), scale=sampler.guidance)
         if allowed is not None:
             logits = logits.masked_fill(~allowed, float("-inf"))
         columns = [

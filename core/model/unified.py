@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polyjanus.core import hf
-from polyjanus.core.errors import PluginError
 from polyjanus.core.model.building import Marks, Parts
+from polyjanus.core.model.checks import check_adapted, encoded_codes, encoded_features
 from polyjanus.core.model.config import UnifiedConfig
 from polyjanus.core.modules import Adaptor, Backbone, Codec, CodeEmbedding, Encoder, Features, Head
 from polyjanus.core.sequence.packing import IGNORED, Batch, causal_mask
@@ -115,8 +115,6 @@ class UnifiedModel(hf.PreTrainedModel):
             else:
                 values = self._understand(modality, block)
             rows, columns = _places(block, embeddings.device)
-            if values.shape[0] != rows.shape[0]:
-                raise _wrong_count(name, values, block)
             embeddings = embeddings.index_put((rows, columns), values.to(embeddings.dtype))
         return embeddings, frames
 
@@ -127,7 +125,7 @@ class UnifiedModel(hf.PreTrainedModel):
         if codes is None:
             codec = cast(Codec, self.part(f"{modality}.generate.codec"))
             with torch.no_grad():
-                codes = codec.encode(block["items"])
+                codes = encoded_codes(codec, block["items"])
         return torch.cat([layout.pack(item) for item in codes]).to(self.device)
 
     def _understand(self, modality: str, block: Mapping[str, Any]) -> Tensor:
@@ -136,9 +134,9 @@ class UnifiedModel(hf.PreTrainedModel):
         adaptor = cast(Adaptor, self.part(f"{modality}.understand.adaptor"))
         is_frozen = not any(parameter.requires_grad for parameter in encoder.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not is_frozen):
-            features = encoder(block["items"])
-        _check_features(encoder, features, block["items"])
-        return adaptor(features).values
+            features = encoded_features(encoder, block["items"])
+        width = cast(Backbone, self.part("backbone")).width
+        return check_adapted(f"{modality}.understand", adaptor, adaptor(features), block, width)
 
     def hidden(self, embeddings: Tensor, positions: Tensor, mask: Tensor | None, cache: Any = None) -> Tensor:
         """Return the backbone's hidden states (B, N, d)."""
@@ -157,6 +155,7 @@ class UnifiedModel(hf.PreTrainedModel):
         """Return the loss of a batch of (B, N) tensors, as `collate` makes it.
 
         The loss is Σ weight · sum / Σ count over all heads; positions are chosen per head before any logits.
+        `num_items_in_batch` takes the place of Σ count where an optimiser step has several batches.
         """
         batch: Batch = {"ids": ids, "media": media or {}}
         embeddings, frames = self.embed(batch)
@@ -165,11 +164,12 @@ class UnifiedModel(hf.PreTrainedModel):
         for modality, targets_of in frames.items():
             block = batch["media"][f"{modality}.generate"]
             sums[f"{modality}.generate"] = self._media_loss(modality, hidden, targets_of, block)
-        return UnifiedOutput(loss=self.total(sums), sums=sums)
+        return UnifiedOutput(loss=self.total(sums, num_items_in_batch), sums=sums)
 
-    def total(self, sums: Sums) -> Tensor:
-        """Return Σ weight · sum / Σ count."""
-        count = torch.stack([count.to(self.device) for _, count in sums.values()]).sum().clamp(min=1)
+    def total(self, sums: Sums, count: Tensor | int | None = None) -> Tensor:
+        """Return Σ weight · sum / Σ count, or over a `count` that is given."""
+        if count is None:
+            count = torch.stack([count.to(self.device) for _, count in sums.values()]).sum().clamp(min=1)
         weighted = [self.loss_weights[name] * value for name, (value, _) in sums.items()]
         return torch.stack(weighted).sum() / count
 
@@ -212,27 +212,3 @@ def _places(block: Mapping[str, Any], device: torch.device) -> tuple[Tensor, Ten
     starts = block["starts"].to(device).repeat_interleave(lengths)
     first = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
     return rows, starts + torch.arange(rows.shape[0], device=device) - first
-
-
-def _check_features(encoder: Encoder, features: Features, items: Sequence[Any]) -> None:
-    """Refuse features whose shape is not what the encoder declared; a NaN is found by the loss."""
-    name = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
-    if not isinstance(cast(object, features), Features):
-        raise PluginError(f"{name}.forward returned {type(features).__name__}, not Features")
-    if features.values.ndim != 2 or features.values.shape[1] != encoder.width:
-        shape = tuple(features.values.shape)
-        raise PluginError(
-            f"{name}.forward returned values of shape {shape}, not (N, {encoder.width}) as its width says"
-        )
-    declared = tuple(encoder.num_tokens(item)[0] for item in items)
-    if features.lengths != declared:
-        raise PluginError(f"{name} declared {declared} features and returned {features.lengths}")
-
-
-def _wrong_count(name: str, values: Tensor, block: Mapping[str, Any]) -> PluginError:
-    lengths = [int(length) for length in block["lengths"]]
-    return PluginError(
-        f"{name}: {len(lengths)} items were given {sum(lengths)} positions but filled {values.shape[0]};"
-        " scattering them anyway would corrupt the sequence",
-        hint="num_tokens of the encoder and the adaptor must say what forward returns",
-    )

@@ -193,7 +193,7 @@ class _Said:
     @classmethod
     def of(cls, message: Message) -> _Said:
         """Return a message with a mark in place of all but the white space around it."""
-        parts = deque(message.parts)
+        parts = deque(part for part in message.parts if isinstance(part, MediaPart) or part.text)
         before, after = "", ""
         while parts and isinstance(first := parts[0], TextPart) and first.text != (rest := first.text.lstrip()):
             before += first.text[: len(first.text) - len(rest)]
