@@ -299,11 +299,14 @@ class _Run:
 
     def _tell_text(self, row: Row, *, is_over: bool) -> list[Event]:
         """Return the new text of a row; a character that is not whole yet waits."""
-        text = self.engine.tokenizer.decode(row.text_ids)
-        if (text.endswith("\ufffd") and not is_over) or len(text) <= row.shown:
+        text = self.engine.tokenizer.decode(row.text_ids[row.told :])
+        is_cut = text.endswith("\ufffd")
+        if is_cut and not is_over:
             return []
         delta, row.shown = text[row.shown :], len(text)
-        return [TextDelta(row.index, delta)]
+        if is_cut:  # what comes after an item does not complete a character before it
+            row.told, row.shown = len(row.text_ids), 0
+        return [TextDelta(row.index, delta)] if delta else []
 
     def _indices(self, rows: list[Row]) -> Tensor:
         return torch.tensor([row.index for row in rows], device=self.device)

@@ -60,8 +60,10 @@ class Row:
     inputs: deque[Input] = field(default_factory=deque[Input])
     frames: list[Frame] = field(default_factory=list[Frame])
     text_ids: list[int] = field(default_factory=list[int])
+    told: int = 0
+    """Text ids that are over and done with: all their characters were told."""
     shown: int = 0
-    """Characters of the text that were told already."""
+    """Characters of the text of the ids after those that were told already."""
     draws: int = 0
     """Codes and tokens sampled so far: the row's own step, for its noise."""
     forced: deque[str] = field(default_factory=deque[str])
