@@ -78,7 +78,10 @@ class SlotCache(hf.Cache):
         self.slot = 0
         self.visible = torch.zeros(rows, self.capacity, dtype=torch.bool, device=device)
         self.positions = torch.zeros(rows, self.capacity, dtype=torch.long, device=device)
-        super().__init__(layers=[SlotLayer(self) for _ in range(layers)])
+        self.scratch: dict[str, Any] = {}
+        """What a backbone keeps for the length of this generation."""
+        self.slot_layers = [SlotLayer(self) for _ in range(layers)]
+        super().__init__(layers=list(self.slot_layers))
 
     def reserve(self, count: int) -> None:
         """Make sure that `count` more slots can be written."""
@@ -90,11 +93,6 @@ class SlotCache(hf.Cache):
         self.positions = torch.nn.functional.pad(self.positions, (0, missing))
         for layer in self.slot_layers:
             layer.grow(self.capacity)
-
-    @property
-    def slot_layers(self) -> list[SlotLayer]:
-        """Return the layers."""
-        return [layer for layer in self.layers if isinstance(layer, SlotLayer)]
 
     def key_positions(self, queries: Tensor) -> Tensor:
         """Return the positions (rows, M) of all keys in use, the queries (rows, N) just being written included."""

@@ -12,6 +12,7 @@ from polyjanus.core.errors import WiringError
 from polyjanus.core.model.building import LanguageModel
 from polyjanus.core.modules import Backbone
 from polyjanus.core.settings import BuildContext
+from polyjanus.plugins.backbones.decoding import Decoder
 
 TESTED = frozenset({"gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
 """Model types whose parts are known to add up to the whole."""
@@ -20,7 +21,7 @@ TESTED = frozenset({"gemma3_text", "llama", "mistral", "qwen2", "qwen3"})
 class CausalBackbone(Backbone):
     """The transformer of a causal language model, without its embedding."""
 
-    def __init__(self, transformer: nn.Module, config: Any) -> None:
+    def __init__(self, transformer: Any, config: Any) -> None:
         super().__init__()
         self.transformer = transformer
         self.width = int(config.hidden_size)
@@ -32,9 +33,18 @@ class CausalBackbone(Backbone):
         layer_types = set(getattr(config, "layer_types", None) or [])
         self._window = getattr(config, "sliding_window", None) if _slides(config, layer_types) else None
         self._is_mixed = {"full_attention", "sliding_attention"} <= layer_types
+        self._model_type = str(config.model_type)
+        self._layer_types = tuple(getattr(config, "layer_types", None) or ["sliding_attention"] * self.num_layers)
 
     def forward(self, embeddings: Tensor, positions: Tensor, mask: Tensor | None = None, cache: Any = None) -> Tensor:
-        """Return hidden states (B, N, d); a sliding window is taken by position, in the mask."""
+        """Return hidden states (B, N, d); a sliding window is taken by position, in the mask.
+
+        One position over a cache takes the short way where the transformer is Llama-shaped.
+        """
+        if cache is not None and embeddings.shape[1] == 1 and not torch.is_grad_enabled():
+            decoder = self._decoder(cache)
+            if decoder is not None:
+                return decoder(embeddings, positions, self._layer_masks(mask, positions, cache), cache)
         output = self.transformer(
             inputs_embeds=embeddings,
             position_ids=positions,
@@ -44,12 +54,33 @@ class CausalBackbone(Backbone):
         )
         return output.last_hidden_state
 
+    def _decoder(self, cache: Any) -> Decoder | None:
+        """Return the short way of this generation, made when first asked for."""
+        if "decoder" not in cache.scratch:
+            suits = Decoder.suits(self.transformer, self._model_type)
+            cache.scratch["decoder"] = Decoder(self.transformer) if suits else None
+        return cache.scratch["decoder"]
+
+    def _layer_masks(self, mask: Tensor | None, positions: Tensor, cache: Any) -> list[Tensor | None]:
+        """Return the mask (R, 1, M) of every layer."""
+        if self._window is None or mask is None:
+            return [mask] * self.num_layers
+        sliding = mask & self._near(positions, cache)
+        return [sliding if kind == "sliding_attention" else mask for kind in self._layer_types]
+
+    def _near(self, positions: Tensor, cache: Any) -> Tensor:
+        """Return which keys lie in the window of each query, boolean (B, N, M)."""
+        keys = positions if cache is None else cache.key_positions(positions)
+        return positions.unsqueeze(2) - keys.unsqueeze(1) < self._window
+
+    def reset_text(self, module: nn.Module) -> None:
+        """Draw a module of the text embedding or head as the language model does."""
+        self.transformer._init_weights(module)
+
     def _masks(self, mask: Tensor, positions: Tensor, cache: Any) -> Any:
         if self._window is None:
             return mask.unsqueeze(1)
-        keys = positions if cache is None else cache.key_positions(positions)
-        near = positions.unsqueeze(2) - keys.unsqueeze(1) < self._window
-        sliding = (mask & near).unsqueeze(1)
+        sliding = (mask & self._near(positions, cache)).unsqueeze(1)
         return {"full_attention": mask.unsqueeze(1), "sliding_attention": sliding} if self._is_mixed else sliding
 
 
@@ -90,6 +121,8 @@ def build_language_model(architecture: dict[str, Any], context: BuildContext) ->
 def _take_apart(model: Any, config: Any) -> LanguageModel:
     transformer = model.base_model
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if model.all_tied_weights_keys:  # transformers does not tie where it builds without drawing weights
+        head.weight = embedding.weight
     transformer.set_input_embeddings(None)
     return LanguageModel(CausalBackbone(transformer, config), embedding, head, int(config.vocab_size))
 
