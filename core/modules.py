@@ -222,6 +222,12 @@ class Backbone(nn.Module, ABC):
         look, and None for plain causal attention. With a `cache`, the M keys are those that it holds afterwards.
         """
 
+    def reset_text(self, module: nn.Module) -> None:
+        """Draw a module of the text embedding or the text head anew, and compute its derived buffers."""
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+
 
 class Sampler(ABC):
     """From logits to codes. The noise is given, so that a draw depends on nothing but its seed, row and step."""

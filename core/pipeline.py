@@ -152,7 +152,12 @@ class Pipeline:
         """Move the model; device `auto` takes a GPU where there is one, dtype `auto` what suits the device."""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        kept = set(self.model.state_dict())
+        derived = {name: value for name, value in self.model.named_buffers() if name not in kept}
         cast(Any, self.model).to(device, compute_dtype(dtype, torch.device(device)))
+        for name, value in derived.items():  # angles of rotary positions must stay exact
+            owner, _, last = name.rpartition(".")
+            self.model.get_submodule(owner).register_buffer(last, value.to(device), persistent=False)
         self.model.eval()
         return self
 

@@ -1,10 +1,14 @@
 """What tests share: small pipelines built from YAML, without weights from anywhere."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
+
+COMPONENTS: dict[str, dict[str, Any]] = YAML(typ="safe").load(Path(__file__).with_name("components.yaml"))
 
 TINY = """
 polyjanus: 1
@@ -76,3 +80,66 @@ def picture() -> Any:
     from PIL import Image
 
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 24, 3), dtype=np.uint8))
+
+
+@cache
+def _plugins() -> Any:
+    from polyjanus.core.manager import load_plugins
+
+    return load_plugins(third_party=False)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Call a test that takes `encoder_type`, `codec_type` … once for each registered component of that kind."""
+    for kind in COMPONENTS:
+        if f"{kind}_type" in metafunc.fixturenames:
+            metafunc.parametrize(f"{kind}_type", _plugins().registries.of(kind).names())
+    if "component" in metafunc.fixturenames:
+        kinds = ("encoder", "codec", "adaptor", "head", "layout", "sampler")
+        every = [(kind, name) for kind in kinds for name in _plugins().registries.of(kind).names()]
+        metafunc.parametrize("component", every, ids=[f"{kind}-{name}" for kind, name in every])
+
+
+@pytest.fixture(scope="session")
+def block_of() -> Callable[[str, str], dict[str, Any]]:
+    """Return a function from kind and type to the small settings of a component."""
+
+    def block(kind: str, name: str) -> dict[str, Any]:
+        if name not in COMPONENTS[kind]:
+            pytest.fail(f"tests/components.yaml has no small settings for the {kind} {name!r}")
+        return {"type": name, **COMPONENTS[kind][name]}
+
+    return block
+
+
+@pytest.fixture(scope="session")
+def pipeline_with(plugins: Any, block_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Return a function from kind and type to a small pipeline around that component, for a modality `x` of its own."""
+    from polyjanus.core.pipeline import Pipeline
+
+    def fitting(kind: str, modality: str) -> dict[str, Any]:
+        entries = [
+            e.settings for e in plugins.registries.of(kind) if modality in (e.settings.modality_types or [modality])
+        ]
+        names = [settings.type_name() for settings in entries if "of" not in settings.model_fields]
+        return block_of(kind, names[0])
+
+    def make(kind: str, name: str) -> Pipeline:
+        modality = ([*plugins.registries.of(kind).get(name).modality_types] or ["image"])[0]
+        chosen: dict[str, Any] = {part: fitting(part, modality) for part in ("encoder", "codec")}
+        chosen |= {"adaptor": {"type": "linear"}, "layout": {"type": "grid"}, "head": {"type": "linear"}}
+        chosen |= {"sampler": {"type": "guided"}, kind: block_of(kind, name)}
+        block: dict[str, Any] = {
+            **block_of("modality", modality),
+            "understand": {part: chosen[part] for part in ("encoder", "adaptor")},
+            "generate": {part: chosen[part] for part in ("codec", "layout", "head", "sampler")},
+        }
+        block["generate"] |= {"embedding": {"width": 32}, "adaptor": {"type": "linear"}}
+        tree = YAML(typ="safe").load(TINY) | {"modalities": {"x": block}, "data": {}}
+        del tree["training"]
+        path = tmp_path_factory.mktemp("component") / "pipeline.yaml"
+        with path.open("w", encoding="utf-8") as file:
+            YAML(typ="safe").dump(tree, file)
+        return Pipeline.from_yaml(path, plugins=plugins, device="cpu")
+
+    return make

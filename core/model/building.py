@@ -13,7 +13,7 @@ from torch import nn
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import PolyjanusError, WiringError
 from polyjanus.core.modality import Modality
-from polyjanus.core.modules import Backbone, CodeEmbedding, Layout, Sampler
+from polyjanus.core.modules import Adaptor, Backbone, CodeEmbedding, Layout, Sampler
 from polyjanus.core.sequence.spans import Vocabulary
 from polyjanus.core.settings import BuildContext, ComponentConfig, GenerateConfig, ModalityConfig, UnderstandConfig
 
@@ -196,10 +196,16 @@ class _Builder:
         self.parts.layouts[name] = layout
         embedding = CodeEmbedding(layout.cardinality, layout.width, settings.embedding.width)
         self.parts.modules[f"{prefix}.embedding"] = embedding
-        self.component(
+        adaptor: Adaptor = self.component(
             settings.adaptor,
             self.context(f"{prefix}.adaptor", width_in=embedding.width, width_out=self.parts.d_model),
         )
+        if any(adaptor.num_tokens(n, None)[0] != n for n in (1, layout.max_steps)):
+            raise WiringError(
+                f"adaptor {settings.adaptor.type!r} changes how many positions there are; one frame is one position",
+                paths=[f"{prefix}.adaptor"],
+                hint="use an adaptor that keeps the number, such as 'linear' or 'mlp'",
+            )
         self.component(
             settings.head,
             self.context(f"{prefix}.head", cardinality=layout.cardinality, num_codebooks=layout.width),

@@ -51,15 +51,24 @@ class UnifiedModel(hf.PreTrainedModel):
         self.loss_weights = config.loss_weights()
         attach(self, parts.modules)
         self.post_init()
+        self.all_tied_weights_keys = shared_names(self)
 
     def init_weights(self) -> None:
         """Draw nothing: every component drew its own weights when it was built."""
 
+    @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Let the owner fill what a checkpoint did not hold: derived buffers, missing weights."""
-        reset = getattr(module, "reset_parameters", None)
-        if callable(reset):
-            reset()
+        """Let the owner fill what a checkpoint did not hold, such as derived buffers; what it did hold is kept."""
+        tensors = [*module.parameters(), *module.buffers()]
+        loaded = [(tensor, tensor.clone()) for tensor in tensors if getattr(tensor, "_is_hf_initialized", False)]
+        if any(part is module for part in self.part("text").modules()):
+            cast(Backbone, self.part("backbone")).reset_text(module)
+        else:
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+        for tensor, value in loaded:
+            tensor.copy_(value)
 
     def part(self, path: str) -> nn.Module:
         """Return the module at a component path."""
@@ -191,6 +200,17 @@ class UnifiedModel(hf.PreTrainedModel):
 
 hf.library().AutoConfig.register(UnifiedConfig.model_type, UnifiedConfig)
 hf.library().AutoModel.register(UnifiedConfig, UnifiedModel)
+
+
+def shared_names(model: nn.Module) -> dict[str, str]:
+    """Return, for each parameter that stands under several names, the later names and the first."""
+    first: dict[int, str] = {}
+    shared: dict[str, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owner = first.setdefault(id(parameter), name)
+        if owner != name:
+            shared[name] = owner
+    return shared
 
 
 def attach(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:

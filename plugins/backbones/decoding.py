@@ -141,13 +141,17 @@ def _products(transformer: Any) -> Iterator[nn.Module]:
 def _read_layer(layer: Any) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
-        _read_norm(layer.input_layernorm),
-        *(_read_product(product) for product in (attention.q_proj, attention.k_proj, attention.v_proj)),
-        _read_norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
-        _read_norm(attention.k_norm) if hasattr(attention, "k_norm") else None,
-        _read_product(attention.o_proj),
-        _read_norm(layer.post_attention_layernorm),
-        *(_read_product(product) for product in (mlp.gate_proj, mlp.up_proj, mlp.down_proj)),
+        before_attention=_read_norm(layer.input_layernorm),
+        queries=_read_product(attention.q_proj),
+        keys=_read_product(attention.k_proj),
+        values=_read_product(attention.v_proj),
+        query_norm=_read_norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
+        key_norm=_read_norm(attention.k_norm) if hasattr(attention, "k_norm") else None,
+        out=_read_product(attention.o_proj),
+        before_mlp=_read_norm(layer.post_attention_layernorm),
+        gate=_read_product(mlp.gate_proj),
+        up=_read_product(mlp.up_proj),
+        down=_read_product(mlp.down_proj),
     )
 
 
