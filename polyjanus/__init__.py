@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     __version__: str
     from polyjanus.core.errors import PolyjanusError
     from polyjanus.core.hookspecs import hookimpl
-    from polyjanus.core.pipeline import Pipeline, Reply
+    from polyjanus.core.pipeline import Pipeline
+    from polyjanus.core.reply import Reply
 
 __all__ = ["Pipeline", "PolyjanusError", "Reply", "__version__", "hookimpl"]
 
 _HOMES = {
     "Pipeline": "polyjanus.core.pipeline",
     "PolyjanusError": "polyjanus.core.errors",
-    "Reply": "polyjanus.core.pipeline",
+    "Reply": "polyjanus.core.reply",
     "hookimpl": "polyjanus.core.hookspecs",
 }
 

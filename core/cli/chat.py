@@ -87,7 +87,7 @@ class _Chat:
 
     def _answer(self, parts: list[Any]) -> None:
         from polyjanus.core.generation.events import MediaReady, TextDelta
-        from polyjanus.core.pipeline import Reply
+        from polyjanus.core.reply import Reply
 
         check_parts(self.pipeline, parts)
         asked = [*self.messages, {"role": "user", "content": parts}]

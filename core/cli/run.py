@@ -12,7 +12,8 @@ from polyjanus.core.cli.common import Session, echo, echo_json, log
 from polyjanus.core.errors import UsageError, suggest
 
 if TYPE_CHECKING:
-    from polyjanus.core.pipeline import Pipeline, Reply
+    from polyjanus.core.pipeline import Pipeline
+    from polyjanus.core.reply import Reply
 
 
 @click.command(

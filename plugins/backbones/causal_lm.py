@@ -71,7 +71,7 @@ class CausalBackbone(Backbone):
     def _near(self, positions: Tensor, cache: Any) -> Tensor:
         """Return which keys lie in the window of each query, boolean (B, N, M)."""
         keys = positions if cache is None else cache.key_positions(positions)
-        return positions.unsqueeze(2) - keys.unsqueeze(1) < self._window
+        return positions.unsqueeze(2) - keys.unsqueeze(1) < (self._window or self.max_positions)
 
     def reset_text(self, module: nn.Module) -> None:
         """Draw a module of the text embedding or head as the language model does."""
