@@ -16,7 +16,8 @@ from polyjanus.core.checkpoints.finding import find_checkpoint
 from polyjanus.core.config.reading import read_pipeline
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import CheckpointError, ConfigError, UsageError
-from polyjanus.core.generation.engine import Engine, Request
+from polyjanus.core.generation.choosing import Request
+from polyjanus.core.generation.engine import Engine
 from polyjanus.core.generation.events import Event
 from polyjanus.core.manager import Plugins, load_plugins
 from polyjanus.core.model.building import Parts, add_marks, build_parts

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, cast
 from uuid import uuid4
 
@@ -63,8 +63,10 @@ def _replace(draft: Path, target: Path) -> None:
         if old.exists():
             old.rename(target)
         raise
-    flush(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        flush(target.parent)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def flush(path: Path) -> None:
@@ -104,8 +106,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: Any = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["format"]
-        names = list(manifest["files"])
-    except (ValueError, TypeError, KeyError) as error:
+        names = [name for name, entry in manifest["files"].items() if (entry["bytes"], entry["sha256"])]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{MANIFEST} is damaged: {error}", where=str(folder)) from error
     if version != FORMAT:
         raise CheckpointError(
@@ -113,7 +115,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             where=str(folder),
             hint="install the polyjanus that wrote it",
         )
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
+    if any(PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts for name in names):  # of any system
         raise CheckpointError(f"{MANIFEST} names files outside the folder", where=str(folder))
     return cast("dict[str, Any]", manifest)
 

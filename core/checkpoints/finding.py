@@ -12,6 +12,7 @@ from polyjanus.core.settings import is_local
 
 RUNS = Path("runs")
 CHECKPOINTS = "checkpoints"
+BEST = "best"
 
 
 def shipped() -> dict[str, Path]:
@@ -21,9 +22,9 @@ def shipped() -> dict[str, Path]:
 
 
 def find_checkpoint(source: str | Path) -> Path:
-    """Return the folder of a checkpoint: see DESIGN of the command line, `PIPELINE`.
+    """Return the folder of a checkpoint: what the command line calls PIPELINE.
 
-    In order: an existing path (a checkpoint; a run, its newest complete checkpoint; a YAML, the newest of its runs), a
+    In order: an existing path (a checkpoint; a run, its best or else its newest; a YAML, the newest of its runs), a
     shipped name, a hub id in the local cache.
     """
     path = Path(source).expanduser()
@@ -42,7 +43,7 @@ def find_checkpoint(source: str | Path) -> Path:
 def _in_folder(folder: Path) -> Path:
     if (folder / MANIFEST).is_file():
         return folder
-    found = newest(folder / CHECKPOINTS)
+    found = preferred(folder / CHECKPOINTS)
     if found is None:
         raise CheckpointError("is neither a checkpoint nor a run with a complete one", where=str(folder))
     return found
@@ -50,7 +51,7 @@ def _in_folder(folder: Path) -> Path:
 
 def _of_yaml(path: Path) -> Path:
     for run in reversed(runs_of(path)):
-        found = newest(run / CHECKPOINTS)
+        found = preferred(run / CHECKPOINTS)
         if found is not None:
             return found
     raise CheckpointError(f"{path} is untrained", hint=f"polyjanus train {path}")
@@ -64,17 +65,20 @@ def runs_of(yaml: Path) -> list[Path]:
 
 
 def complete(home: Path) -> Iterator[tuple[int, Path]]:
-    """Yield the step and folder of every complete checkpoint under a folder, newest step first."""
-    found = [(int(read_manifest(path).get("step", 0)), path) for path in home.glob("*") if is_complete(path)]
+    """Yield the step and folder of every complete checkpoint under a folder, newest step first, of equals the best."""
+    folders = [path for path in home.glob("*") if not path.name.startswith(".") and is_complete(path)]
+    found = [(int(read_manifest(path).get("step", 0)), path) for path in folders]
     yield from sorted(found, key=lambda pair: (-pair[0], pair[1].name))
 
 
 def newest(home: Path) -> Path | None:
-    """Return the complete checkpoint of the highest step; the best one when `best` is as new."""
-    best = home / "best"
-    if is_complete(best):
-        return best
+    """Return the complete checkpoint of the highest step: what a run goes on from."""
     return next((path for _, path in complete(home)), None)
+
+
+def preferred(home: Path) -> Path | None:
+    """Return the checkpoint that stands for a run: the best by its validation, else the newest."""
+    return home / BEST if is_complete(home / BEST) else newest(home)
 
 
 def _from_hub(name: str) -> Path:
