@@ -8,7 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from polyjanus.core.generation.engine import Engine, Request
+from polyjanus.core.generation.choosing import Request
+from polyjanus.core.generation.engine import Engine
 from polyjanus.core.generation.noise import row_seeds, uniform
 from polyjanus.core.modules import Codec, Head, to_list
 from polyjanus.core.sequence.packing import collate

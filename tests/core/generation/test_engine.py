@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from polyjanus.core.errors import SequenceError, UsageError
-from polyjanus.core.generation.engine import Request
+from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.events import Done, MediaReady, TextDelta
 from polyjanus.core.generation.slow import generate_slowly
 
