@@ -10,12 +10,14 @@ from typing import Any, cast
 import torch
 
 from polyjanus.core import hf
-from polyjanus.core.checkpoints.atomic import atomic_dir, read_manifest, verify
-from polyjanus.core.checkpoints.components import load_components, save_components
-from polyjanus.core.checkpoints.finding import find_checkpoint
+from polyjanus.core.checkpoints.assigning import assign_tensors
+from polyjanus.core.checkpoints.atomic import atomic_dir
+from polyjanus.core.checkpoints.components import save_components
+from polyjanus.core.checkpoints.opening import YAML, Opened, open_checkpoint
+from polyjanus.core.config.narrowing import narrow
 from polyjanus.core.config.reading import read_pipeline
 from polyjanus.core.config.schema import PipelineConfig
-from polyjanus.core.errors import CheckpointError, ConfigError, UsageError
+from polyjanus.core.errors import CheckpointError, UsageError
 from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.engine import Engine
 from polyjanus.core.generation.events import Event
@@ -32,7 +34,8 @@ from polyjanus.core.settings import BuildContext
 
 Prompt = Any
 """Text, a medium or its path in a part, a list of these, or a list of messages."""
-YAML = "polyjanus.yaml"
+STORED = "stored"
+"""As a dtype: whatever the checkpoint has."""
 
 
 class Pipeline:
@@ -42,6 +45,8 @@ class Pipeline:
         self, config: PipelineConfig, model: UnifiedModel, compiler: Compiler, plugins: Plugins, parts: Parts
     ) -> None:
         self.config = config
+        self.whole = config
+        """The pipeline of the checkpoint, of which `config` is a part where not all of it was read."""
         self.model = model
         self.compiler = compiler
         self.plugins = plugins
@@ -79,38 +84,51 @@ class Pipeline:
         device: str = "auto",
         dtype: str = "auto",
         is_verified: bool = True,
+        inputs: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
     ) -> Pipeline:
         """Return the pipeline of a checkpoint: a folder, a run, a trained YAML, a shipped name or a hub id.
 
-        `dtype` is float32, bfloat16, or auto: bfloat16 on a GPU that multiplies it natively. Every file is compared
-        with its checksum unless told otherwise.
+        Folders in a registered foreign format are read as they are. `dtype` is float32, bfloat16, stored, or auto:
+        bfloat16 on a GPU that multiplies it natively. Every file of ours is compared with its checksum unless told
+        otherwise. `inputs` and `outputs` name the modalities that will be understood and written; what they do not
+        need is neither built nor read.
         """
-        folder = find_checkpoint(source)
-        if is_verified:
-            verify(folder)
         plugins = plugins or load_plugins()
-        config = _read_saved(folder, plugins)
+        opened = open_checkpoint(source, plugins.registries, is_verified=is_verified)
+        writes = None if outputs is None else [outputs] if isinstance(outputs, str) else outputs
+        config = narrow(opened.config, inputs, writes)
         with hf.without_init():
-            pipeline = _assemble(config, folder, plugins)
-        report = load_components(pipeline.model, folder)
+            pipeline = _assemble(config, opened.folder, plugins, whole=opened.config)
+        return pipeline._take(opened, device, dtype)
+
+    def _take(self, opened: Opened, device: str, dtype: str) -> Pipeline:
+        """Take the tensors of a checkpoint in place of the model's own."""
+        place = _device(device)
+        paths = tuple(f"{path}." for path in self.parts.modules)
+        report = assign_tensors(
+            self.model,
+            opened.tensors(lambda name: name.startswith(paths)),
+            device=place,
+            dtype=None if dtype == STORED else compute_dtype(dtype, place),
+        )
         if report.fresh or report.unexpected:
             raise CheckpointError(
-                f"does not hold what its {YAML} describes: {report}",
-                where=str(folder),
+                f"does not hold what it describes: {report}",
+                where=str(opened.folder),
                 hint=f"missing: {report.fresh[:5]}; unexpected: {report.unexpected[:5]}",
             )
-        return pipeline.to(device, dtype)
+        return self.to(device, dtype)
 
     def to(self, device: str, dtype: str = "float32") -> Pipeline:
         """Move the model; device `auto` takes a GPU where there is one, dtype `auto` what suits the device."""
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        place = _device(device)
         kept = set(self.model.state_dict())
         derived = {name: value for name, value in self.model.named_buffers() if name not in kept}
-        cast(Any, self.model).to(device, compute_dtype(dtype, torch.device(device)))
+        cast(Any, self.model).to(place, None if dtype == STORED else compute_dtype(dtype, place))
         for name, value in derived.items():  # angles of rotary positions must stay exact
             owner, _, last = name.rpartition(".")
-            self.model.get_submodule(owner).register_buffer(last, value.to(device), persistent=False)
+            self.model.get_submodule(owner).register_buffer(last, value.to(place), persistent=False)
         self.model.eval()
         return self
 
@@ -171,6 +189,9 @@ class Pipeline:
         sequences = [self.compile(prompt) for prompt in prompts]
         built = {name: self._sampler(name, settings) for name, settings in (samplers or {}).items()}
         names = [output] if isinstance(output, str) else list(output)
+        unread = [name for name in names if name in self.whole.generated() and name not in self.config.generated()]
+        if unread:
+            raise UsageError(f"the parts that write {unread[0]!r} were not read", hint="name it among outputs=")
         yield from self.engine.generate(sequences, Request(names, seed, max_tokens, built))
 
     def _sampler(self, name: str, settings: Mapping[str, Any]) -> Sampler:
@@ -191,6 +212,10 @@ class Pipeline:
         self, folder: str | Path, *, dtype: torch.dtype | None = None, notes: Mapping[str, Any] | None = None
     ) -> Path:
         """Write a whole checkpoint in one atomic step; `dtype` is how floating tensors are stored."""
+        if self.config is not self.whole and self.config != self.whole:
+            raise UsageError(
+                "a pipeline that was read in part cannot be saved", hint="read it without inputs=, outputs="
+            )
         target = Path(folder)
         with atomic_dir(target, **self.manifest(), **dict(notes or {})) as draft:
             self.write(draft, dtype=dtype)
@@ -232,19 +257,22 @@ class Pipeline:
         return {"components": components}
 
 
-def _assemble(config: PipelineConfig, folder: Path, plugins: Plugins) -> Pipeline:
-    """Build tokenizer, parts, model, template and compiler."""
+def _assemble(config: PipelineConfig, folder: Path, plugins: Plugins, whole: PipelineConfig | None = None) -> Pipeline:
+    """Build tokenizer, parts, model, template and compiler; marks are those of the `whole` pipeline."""
+    whole = whole or config
     outside = {"backbone.settings": config.backbone}
     tokenizer: TextTokenizer = config.text.tokenizer.build(
         BuildContext(path="text.tokenizer", parts=outside, folder=folder)
     )
     parts = build_parts(config, folder, tokens=len(tokenizer))
-    vocabulary = Vocabulary.of(tokenizer, parts.vocab_size, config.generated())
+    vocabulary = Vocabulary.of(tokenizer, parts.vocab_size, whole.generated())
     add_marks(parts, vocabulary)
     model = UnifiedModel(UnifiedConfig.of(parts.resolved_pipeline(config), vocabulary), parts)
     template = config.template.build(BuildContext(path="template", parts={"text.tokenizer": tokenizer}, folder=folder))
     compiler = Compiler(tokenizer, template, vocabulary, parts.modalities, *pathways(config, parts))
-    return Pipeline(config, model, compiler, plugins, parts)
+    pipeline = Pipeline(config, model, compiler, plugins, parts)
+    pipeline.whole = whole
+    return pipeline
 
 
 def pathways(config: PipelineConfig, parts: Parts) -> tuple[dict[str, Understanding], dict[str, Generation]]:
@@ -264,6 +292,13 @@ def pathways(config: PipelineConfig, parts: Parts) -> tuple[dict[str, Understand
     return understandings, generations
 
 
+def _device(name: str) -> torch.device:
+    """Return a device; `auto` is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
 def compute_dtype(name: str, device: torch.device) -> torch.dtype:
     """Return the dtype to compute in; `auto` is bfloat16 only on a GPU that multiplies it natively."""
     if name == "auto":
@@ -272,18 +307,6 @@ def compute_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in ("float32", "bfloat16"):
         raise UsageError(f"no dtype {name!r}; there are auto, float32 and bfloat16")
     return torch.bfloat16 if name == "bfloat16" else torch.float32
-
-
-def _read_saved(folder: Path, plugins: Plugins) -> PipelineConfig:
-    """Return the settings in a checkpoint; where a component is unknown, say which packages it was made with."""
-    try:
-        return read_pipeline(folder / YAML, plugins.registries).config
-    except ConfigError as error:
-        made_with = {
-            f"{entry['distribution']} {entry['version']}".strip()
-            for entry in read_manifest(folder).get("components", {}).values()
-        }
-        raise ConfigError(error.faults, hint=f"made with: {', '.join(sorted(made_with))}") from error
 
 
 def _is_message(entry: Any) -> bool:

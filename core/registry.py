@@ -13,6 +13,7 @@ from polyjanus.core.settings import (
     CodecConfig,
     ComponentConfig,
     EncoderConfig,
+    FormatConfig,
     HeadConfig,
     LayoutConfig,
     MetricConfig,
@@ -161,6 +162,7 @@ class Registries:
         self.samplers = Registry(SamplerConfig)
         self.sources = Registry(SourceConfig)
         self.metrics = Registry(MetricConfig)
+        self.formats = Registry(FormatConfig)
         self.broken: dict[str, str] = {}
         """Plugins that could not be loaded: distribution or file, and the reason in one line."""
 

@@ -215,6 +215,16 @@ class MetricConfig(ComponentConfig):
     kind = "metric"
 
 
+class FormatConfig(ComponentConfig):
+    """A foreign checkpoint format: which folders are in it, and what reads and writes them."""
+
+    kind = "format"
+
+    def detects(self, folder: Path) -> bool:
+        """Tell whether a folder is in this format, from its small files alone."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which folders are its own")
+
+
 S = TypeVar("S", bound=ComponentConfig)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -95,6 +95,20 @@ def load_components(model: nn.Module, folder: Path, prefixes: Mapping[str, str] 
             raise CheckpointError(f"{file} cannot be read: {error}", where=str(folder)) from error
     report.fresh = sorted(set(renamed.values()) - set(report.reused))
     return report
+
+
+def read_components(folder: Path, keeps: Callable[[str], bool]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the name and the tensor of everything in a checkpoint that is wanted, mapped from its files."""
+    for file, names in _files(folder).items():
+        wanted = [name for name in names if keeps(name)]
+        if not wanted:
+            continue
+        try:
+            with cast(Any, safe_open(folder / file, framework="pt")) as tensors:
+                for name in wanted:
+                    yield name, tensors.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{file} cannot be read: {error}", where=str(folder)) from error
 
 
 def _covers(name: str, prefixes: Mapping[str, str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,15 +21,20 @@ def shipped() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(home.glob(f"*/{MANIFEST}"))}
 
 
-def find_checkpoint(source: str | Path) -> Path:
+def _never(folder: Path) -> bool:
+    return False
+
+
+def find_checkpoint(source: str | Path, is_foreign: Callable[[Path], bool] = _never) -> Path:
     """Return the folder of a checkpoint: what the command line calls PIPELINE.
 
     In order: an existing path (a checkpoint; a run, its best or else its newest; a YAML, the newest of its runs), a
-    shipped name, a hub id in the local cache.
+    shipped name, a hub id in the local cache. `is_foreign` tells of a folder whether another library wrote it in a
+    format that is known.
     """
     path = Path(source).expanduser()
     if path.is_dir():
-        return _in_folder(path)
+        return path if is_foreign(path) else _in_folder(path)
     if path.is_file():
         return _of_yaml(path)
     name = str(source)

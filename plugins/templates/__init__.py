@@ -33,12 +33,16 @@ class JanusTemplateConfig(TemplateConfig):
     type: Literal["janus"]
     user: str = Field(default="<|User|>", description="name of the user's role")
     assistant: str = Field(default="<|Assistant|>", description="name of the assistant's role")
+    system: str = Field(
+        default="", description="said first in conversations that hold media and have no system message of their own"
+    )
 
     def build(self, context: BuildContext) -> Template:
         """Return the template."""
         from polyjanus.plugins.templates.modules import JanusTemplate
 
-        return JanusTemplate(context.parts["text.tokenizer"], user=self.user, assistant=self.assistant)
+        tokenizer = context.parts["text.tokenizer"]
+        return JanusTemplate(tokenizer, user=self.user, assistant=self.assistant, system=self.system)
 
 
 class ChatTemplateConfig(TemplateConfig):

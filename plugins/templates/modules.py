@@ -26,11 +26,19 @@ class JanusTemplate(Template):
     Role names are special tokens where the tokenizer has them, else text.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, *, user: str = "<|User|>", assistant: str = "<|Assistant|>") -> None:
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        *,
+        user: str = "<|User|>",
+        assistant: str = "<|Assistant|>",
+        system: str = "",
+    ) -> None:
         if tokenizer.eos is None:
             raise WiringError("the tokenizer has no end-of-text token, which ends the assistant's turn")
         self.tokenizer = tokenizer
         self.roles = {"user": user, "assistant": assistant}
+        self.system = system
 
     @property
     def end_of_turn(self) -> str:
@@ -40,11 +48,17 @@ class JanusTemplate(Template):
     def pieces(self, messages: Sequence[Message], *, is_prompt: bool) -> list[Piece]:
         """Return the pieces of a conversation."""
         pieces: list[Piece] = [SpecialPiece(self.tokenizer.bos)] if self.tokenizer.bos else []
-        for message in messages:
+        for message in [*self._default_system(messages), *messages]:
             pieces += self._message(message)
         if is_prompt:
             pieces += [*self._role("assistant"), TextPiece(":")]
         return pieces
+
+    def _default_system(self, messages: Sequence[Message]) -> list[Message]:
+        """Return what is said first where the conversation is about media and says nothing itself."""
+        has_media = any(isinstance(part, MediaPart) for message in messages for part in message.parts)
+        is_needed = self.system and has_media and not any(message.role in ("system", "raw") for message in messages)
+        return [Message("system", (TextPart(self.system),))] if is_needed else []
 
     def _message(self, message: Message) -> Iterator[Piece]:
         if message.role == "raw":

@@ -1,0 +1,58 @@
+"""A checkpoint opened: what pipeline it holds, and a way to the tensors that are wanted, whoever wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from polyjanus.core.checkpoints import formats
+from polyjanus.core.checkpoints.atomic import read_manifest, verify
+from polyjanus.core.checkpoints.components import read_components
+from polyjanus.core.checkpoints.finding import find_checkpoint
+from polyjanus.core.checkpoints.formats import Keeps
+from polyjanus.core.config.reading import read_pipeline
+from polyjanus.core.config.schema import PipelineConfig
+from polyjanus.core.errors import ConfigError
+from polyjanus.core.registry import Registries
+
+YAML = "polyjanus.yaml"
+OURS = "polyjanus"
+"""The name of our own format."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint: its folder, who wrote it, the pipeline in it, and its tensors by our names, read as they come."""
+
+    folder: Path
+    written_by: str
+    config: PipelineConfig
+    tensors: Callable[[Keeps], Iterator[tuple[str, Tensor]]]
+
+
+def open_checkpoint(source: str | Path, registries: Registries, *, is_verified: bool = True) -> Opened:
+    """Return the checkpoint that a name stands for: ours, or one in a format that a plugin knows."""
+    folder = find_checkpoint(source, lambda place: formats.detect(place, registries) is not None)
+    foreign = formats.detect(folder, registries)
+    if foreign is not None:
+        config = formats.describe(folder, foreign, registries)
+        reader = formats.open_format(foreign)
+        return Opened(folder, foreign.type, config, lambda keeps: reader.tensors(folder, keeps))
+    if is_verified:
+        verify(folder)
+    return Opened(folder, OURS, _read_saved(folder, registries), lambda keeps: read_components(folder, keeps))
+
+
+def _read_saved(folder: Path, registries: Registries) -> PipelineConfig:
+    """Return the settings in a checkpoint; where a component is unknown, say which packages it was made with."""
+    try:
+        return read_pipeline(folder / YAML, registries).config
+    except ConfigError as error:
+        made_with = {
+            f"{entry['distribution']} {entry['version']}".strip()
+            for entry in read_manifest(folder).get("components", {}).values()
+        }
+        raise ConfigError(error.faults, hint=f"made with: {', '.join(sorted(made_with))}") from error
