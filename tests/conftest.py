@@ -46,6 +46,12 @@ def plugins() -> Any:
     return loaded
 
 
+@pytest.fixture(scope="session")
+def tiny_text() -> str:
+    """Return the YAML of the small pipeline."""
+    return TINY
+
+
 @pytest.fixture
 def tiny_yaml(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"

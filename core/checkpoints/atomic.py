@@ -69,6 +69,16 @@ def _replace(draft: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def tidy(home: Path) -> None:
+    """Remove what killed writers left under a folder; what stepped aside for a folder that never came goes back."""
+    for old in home.glob(".*.old-*"):
+        target = home / old.name[1:].rpartition(".old-")[0]
+        if not target.exists() and is_complete(old):
+            old.rename(target)
+    for left in [*home.glob(".*.old-*"), *home.glob(".*.tmp-*")]:
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def flush(path: Path) -> None:
     """Flush a file or a folder to disk; a system that cannot flush folders is left alone."""
     try:

@@ -59,7 +59,7 @@ class StageConfig(Settings):
         description="'next' predicts the next token or frame; 'reconstruct' trains codecs on their own media",
     )
     train: Strings = Field(min_length=1, description="globs of component paths; all others are frozen")
-    mix: dict[str, float] = Field(min_length=1, description="rows per data set, as ratios")
+    mix: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1, description="rows per data set, as ratios")
     steps: int = Field(gt=0, description="optimiser steps")
     batch: int = Field(gt=0, description="rows per step")
     lr: float = Field(gt=0, description="peak learning rate")
@@ -68,6 +68,13 @@ class StageConfig(Settings):
     weight_decay: float = Field(default=0.0, ge=0)
     betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.95)
     clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient")
+
+    @field_validator("mix")
+    @classmethod
+    def _draws(cls, mix: dict[str, float]) -> dict[str, float]:
+        if not any(mix.values()):
+            raise PydanticCustomError("mix", "needs at least one ratio above zero")
+        return mix
 
 
 class TrainingConfig(Settings):

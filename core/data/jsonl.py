@@ -26,24 +26,27 @@ class JsonLines(Source):
         """Return the number of rows."""
         return len(self._starts)
 
+    def place(self, index: int) -> str:
+        """Return the file and the line of a row."""
+        return f"{self.file}:{self._starts[index][1]}"
+
     def row(self, index: int, noise: np.random.Generator) -> Row:
         """Return the row of one line; nothing in it is random."""
-        start, number = self._starts[index]
+        start, _ = self._starts[index]
         with self.file.open("rb") as file:
             file.seek(start)
             line = file.readline()
-        where = f"{self.file}:{number}"
         try:
             row: Any = json.loads(line)
         except ValueError as error:
-            raise DataError(f"is no JSON: {error}", where=where) from error
+            raise DataError(f"is no JSON: {error}") from error
         if not isinstance(row, dict):
-            raise DataError(f"is a {type(row).__name__}, not an object", where=where)
+            raise DataError(f"is a {type(row).__name__}, not an object")
         fields = cast("dict[str, Any]", row)
         if "text" in fields and "messages" not in fields:
-            fields = {"messages": [{"role": "raw", "content": fields["text"]}]}
-        if "messages" not in fields:
-            raise DataError(f"has the keys {sorted(fields)}; a row has 'messages' or 'text'", where=where)
+            fields = {**fields, "messages": [{"role": "raw", "content": fields["text"]}]}
+        if not isinstance(fields.get("messages"), list):
+            raise DataError(f"has the keys {sorted(fields)}; a row has a list of 'messages', or 'text'")
         return {**fields, "messages": [self._anchored(message) for message in fields["messages"]]}
 
     def _anchored(self, message: Any) -> Any:

@@ -15,9 +15,11 @@ MAX_DENOMINATOR = 100
 
 def pattern(mix: Mapping[str, float]) -> list[str]:
     """Return the shortest period of source names whose counts stand in the ratios of the mix, evenly interleaved."""
-    shares = {name: Fraction(ratio).limit_denominator(MAX_DENOMINATOR) for name, ratio in mix.items() if ratio > 0}
-    if not shares:
+    drawn = {name: Fraction(ratio) for name, ratio in mix.items() if ratio > 0}
+    if not drawn:
         raise ValueError("a mix needs at least one ratio above zero")
+    least = min(drawn.values())  # ratios to it are at least 1, so that no source is rounded away
+    shares = {name: (ratio / least).limit_denominator(MAX_DENOMINATOR) for name, ratio in drawn.items()}
     scale = lcm(*(share.denominator for share in shares.values()))
     counts = {name: int(share * scale) for name, share in shares.items()}
     places = [((k + 0.5) / count, name) for name, count in counts.items() for k in range(count)]

@@ -26,6 +26,10 @@ class Source(ABC):
     def row(self, index: int, noise: np.random.Generator) -> Row:
         """Return one row; all that is random in it, such as augmentation, comes from `noise`."""
 
+    def place(self, index: int) -> str:
+        """Return where a person finds a row."""
+        return f"row {index}"
+
 
 @dataclass(frozen=True)
 class Split:
@@ -39,13 +43,16 @@ class Split:
         """Return the number of rows of the split."""
         return len(self.indices)
 
+    def place(self, index: int) -> str:
+        """Return where a person finds a row of the split: the source's name, and its own word for the place."""
+        return f"{self.name}: {self.source.place(int(self.indices[index]))}"
+
     def row(self, index: int, noise: np.random.Generator) -> Row:
         """Return one row of the split; an error names the source and the row."""
-        number = int(self.indices[index])
         try:
-            return self.source.row(number, noise)
+            return self.source.row(int(self.indices[index]), noise)
         except Exception as error:
-            raise DataError(f"row {number} of {self.name!r}: {error}") from error
+            raise DataError(str(error), where=self.place(index)) from error
 
 
 def split(name: str, source: Source, validation: float, seed: int) -> tuple[Split, Split]:

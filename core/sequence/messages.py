@@ -67,6 +67,8 @@ def readable(text: str) -> str:
 def _read_message(
     raw: Mapping[str, Any], where: str, modalities: Mapping[str, Modality[Any, Any]], pathways: Pathways
 ) -> Message:
+    if not isinstance(cast(object, raw), Mapping):
+        raise SequenceError(f"is a {type(raw).__name__}; a message has 'role' and 'content'", where=where)
     unknown = set(raw) - {"role", "content"}
     if unknown or "role" not in raw or "content" not in raw:
         raise SequenceError(f"has the keys {sorted(raw)}; a message has 'role' and 'content'", where=where)

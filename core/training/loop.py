@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from polyjanus.core.checkpoints.atomic import atomic_dir
-from polyjanus.core.checkpoints.finding import CHECKPOINTS, complete
+from polyjanus.core.assembling import compute_dtype
+from polyjanus.core.checkpoints.atomic import atomic_dir, tidy
+from polyjanus.core.checkpoints.finding import BEST, CHECKPOINTS, complete
 from polyjanus.core.config.schema import StageConfig, TrainingConfig
 from polyjanus.core.data.mixing import Draw, Schedule, pattern
 from polyjanus.core.data.rows import Row, Source, Split, split
 from polyjanus.core.errors import DataError, TrainingError
 from polyjanus.core.model.unified import Sums
 from polyjanus.core.modules import Codec
-from polyjanus.core.pipeline import Pipeline, compute_dtype
+from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.sequence.packing import collate, to_device
 from polyjanus.core.sequence.spans import TokenSequence, truncate, without_context
 from polyjanus.core.settings import BuildContext
 from polyjanus.core.training.globs import chosen
+from polyjanus.core.training.log import LOG, Display, Record, append, trim_log
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
-from polyjanus.core.training.state import Progress, read_optimizer, read_progress, write_state
+from polyjanus.core.training.state import Progress, changes, read_optimizer, read_progress, step_seed, write_state
+from polyjanus.core.training.stopping import Stopping
 
-Record = dict[str, Any]
-
-
-class Display(Protocol):
-    """Whoever shows a run to a person."""
-
-    def stage(self, stage: StageConfig, done: int) -> None:
-        """Show that a stage begins, or goes on after `done` steps."""
-
-    def step(self, record: Record) -> None:
-        """Show a step's record, or that of a validation."""
+SHOWN = 8
+"""Rows that a message names, at most."""
 
 
 class Training:
@@ -57,6 +50,8 @@ class Training:
         self.is_mixed = compute_dtype(self.config.precision, self.device) == torch.bfloat16
         self.progress = Progress()
         self.resumed_from: Path | None = None
+        self._saved: int | None = None
+        self._has_learned = False
         self.splits = self._open_data(data_folder)
 
     def _open_data(self, folder: Path) -> dict[str, tuple[Split, Split]]:
@@ -76,23 +71,28 @@ class Training:
                 where=str(checkpoint),
                 hint="start a new run, or put the settings back",
             )
-        self.resumed_from = checkpoint
+        self.resumed_from, self._saved = checkpoint, self.progress.total
+        trim_log(self.folder / LOG, self.progress.total)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the settings that a run must keep for its losses to stay the same."""
         dump = self.pipeline.config.model_dump(mode="json", serialize_as_any=True)
-        training = {key: value for key, value in dump["training"].items() if key not in {"save", "validation"}}
-        return {"data": dump["data"], "training": training, "sizes": {n: len(s[0]) for n, s in self.splits.items()}}
+        del dump["evaluation"], dump["text"]["sampler"], dump["training"]["save"], dump["training"]["validation"]
+        for modality in dump["modalities"].values():
+            cast("dict[str, Any]", modality["generate"] or {}).pop("sampler", None)
+        return {**dump, "sizes": {name: len(sides[0]) for name, sides in self.splits.items()}}
 
     def run(self) -> None:
-        """Train all stages that are left."""
+        """Train all stages that are left; a first SIGINT or SIGTERM ends the step, saves and leaves."""
+        tidy(self.folder / CHECKPOINTS)
         hooks = self.pipeline.plugins.manager.hook
         hooks.run_started(folder=self.folder, resumed=self.resumed_from is not None)
-        for index in range(self.progress.stage, len(self.config.stages)):
-            self._run_stage(index, self.config.stages[index])
+        with Stopping() as stopping:
+            for index in range(self.progress.stage, len(self.config.stages)):
+                self._run_stage(index, self.config.stages[index], stopping)
         self.model.eval()
 
-    def _run_stage(self, index: int, stage: StageConfig) -> None:
+    def _run_stage(self, index: int, stage: StageConfig, stopping: Stopping) -> None:
         paths = chosen(stage.train, self.paths)
         freeze_all_but(self.model, paths, self.paths)
         optimizer = make_optimizer(self.model, stage)
@@ -105,15 +105,17 @@ class Training:
             {name: len(self.splits[name][0]) for name in stage.mix},
             stage.batch,
         )
-        self.progress.stage = index
+        self.progress.stage, self._has_learned, first = index, False, self.progress.step
         self.display.stage(stage, self.progress.step)
-        try:
-            for step in range(self.progress.step, stage.steps):
-                set_modes(self.model, paths, moves_statistics=stage.objective == "reconstruct")
-                self._step(stage, paths, schedule.draws(step), step, optimizer)
-        except KeyboardInterrupt:
-            self._save(optimizer)
-            raise
+        for step in range(self.progress.step, stage.steps):
+            if stopping.is_asked:
+                self._save(optimizer)
+                stopping.leave()
+            set_modes(self.model, paths, moves_statistics=stage.objective == "reconstruct")
+            cast(Any, torch).manual_seed(step_seed(self.config.seed, index, step))
+            self._step(stage, paths, schedule.draws(step), step, optimizer)
+        if not self._has_learned and self.progress.step == stage.steps and not first:
+            raise TrainingError(f"no row of stage {stage.name!r} uses what it trains: {', '.join(paths)}")
         self.progress.stage, self.progress.step = index + 1, 0
         if index + 1 == len(self.config.stages):
             self._save(optimizer)
@@ -133,14 +135,15 @@ class Training:
         sequences = [self._sequence(draw) for draw in draws]
         sums = self._sums(stage, paths, sequences)
         loss = self.model.total(sums) if stage.objective == "next" else _mean(sums)
-        if not torch.isfinite(loss):
-            rows = ", ".join(f"{draw.source}[{draw.index}]" for draw in draws[:8])
-            raise TrainingError(f"the loss of step {step} of stage {stage.name!r} is {float(loss)}; its rows: {rows} …")
+        self._check_finite("loss", loss.detach(), stage, step, draws)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:  # else no row of this step uses what the stage trains
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._has_learned = True
         norm = torch.nn.utils.clip_grad_norm_(
             [p for p in self.model.parameters() if p.requires_grad], stage.clip or float("inf")
         )
+        self._check_finite("gradient's norm", norm, stage, step, draws)
         optimizer.step()
         self.progress.step, self.progress.total = step + 1, self.progress.total + 1
         record = {
@@ -156,6 +159,18 @@ class Training:
         }
         self._tell(record)
         self._on_schedule(stage, optimizer)
+
+    def _check_finite(self, what: str, value: Tensor, stage: StageConfig, step: int, draws: Sequence[Draw]) -> None:
+        """Stop before the weights are touched where the loss or its gradient is NaN or infinite."""
+        if not bool(torch.isfinite(value)):
+            rows = ", ".join(self._place(draw) for draw in draws[:SHOWN]) + (" …" if len(draws) > SHOWN else "")
+            raise TrainingError(
+                f"the {what} of step {step + 1} of stage {stage.name!r} is {float(value)}; its rows: {rows}",
+                hint="lower the learning rate, or look at these rows",
+            )
+
+    def _place(self, draw: Draw) -> str:
+        return self.splits[draw.source][0].place(draw.index)
 
     def _on_schedule(self, stage: StageConfig, optimizer: torch.optim.Optimizer) -> None:
         """Validate and save where it is time to."""
@@ -184,7 +199,7 @@ class Training:
         """Return the sequence of one row, its context dropped as often as the settings say."""
         noise = draw.noise()
         row = self.splits[draw.source][0].row(draw.index, noise)
-        sequence = self._compile(row, f"{draw.source}[{draw.index}]")
+        sequence = self._compile(row, self._place(draw))
         learned = [span for span in sequence.spans if span.is_learned]
         if learned and noise.random() < self.config.caption_dropout:
             bos = self.tokenizer.bos
@@ -217,23 +232,26 @@ class Training:
         self._tell({"validation": losses, "total": self.progress.total, "is_best": is_best})
         if is_best:
             self.progress.best = score
-            self._write(self.folder / CHECKPOINTS / "best", optimizer)
+            self._write(self.folder / CHECKPOINTS / BEST, optimizer)
 
     def _held_out_loss(self, held_out: Split) -> float:
         total = count = 0.0
         for chunk in _chunks(range(min(len(held_out), self.config.validation.rows)), 32):
             rows = [held_out.row(index, np.random.default_rng([self.config.seed, index])) for index in chunk]
-            sequences = [self._compile(row, f"{held_out.name}[{i}]") for row, i in zip(rows, chunk, strict=True)]
+            sequences = [self._compile(row, held_out.place(i)) for row, i in zip(rows, chunk, strict=True)]
             sums: Sums = self.model(**to_device(collate(sequences, pad=self.pad), self.device)).sums
             total += sum(float(value) for value, _ in sums.values())
             count += sum(int(targets) for _, targets in sums.values())
         return total / max(count, 1)
 
     def _save(self, optimizer: torch.optim.Optimizer) -> None:
-        """Write a checkpoint of this step; older ones beyond the number to keep go."""
+        """Write a checkpoint of this step, once; older ones beyond the number to keep go."""
+        if self._saved == self.progress.total:
+            return
         home = self.folder / CHECKPOINTS
         self._write(home / f"step-{self.progress.total:07d}", optimizer)
-        numbered = [path for _, path in complete(home) if path.name != "best"]
+        self._saved = self.progress.total
+        numbered = [path for _, path in complete(home) if path.name != BEST]
         for path in numbered[self.config.save.keep :]:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -244,20 +262,9 @@ class Training:
         self.pipeline.plugins.manager.hook.checkpoint_saved(folder=target, step=self.progress.total)
 
     def _tell(self, record: Record) -> None:
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(record) + "\n")
+        append(self.folder / LOG, record)
         self.display.step(record)
         self.pipeline.plugins.manager.hook.step_finished(record=record)
-
-
-def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """Yield the dotted paths at which two trees of settings differ."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        old, new = cast("Mapping[str, Any]", before), cast("Mapping[str, Any]", after)
-        for key in sorted({*old, *new}):
-            yield from changes(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-    elif json.dumps(before) != json.dumps(after):
-        yield path
 
 
 def _ratio(value: tuple[Tensor, Tensor]) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
@@ -25,12 +27,17 @@ class Progress:
     best: float | None = None
 
 
+def step_seed(seed: int, stage: int, step: int) -> int:
+    """Return what seeds torch for one step, so that a run can go on anywhere without remembering random numbers."""
+    return int(np.random.SeedSequence([seed, stage, step, 2]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 def write_state(folder: Path, progress: Progress, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> None:
-    """Write progress, optimiser and random state under `training/` in a checkpoint folder."""
+    """Write progress, optimiser and settings under `training/` in a checkpoint folder."""
     home = folder / FOLDER
     home.mkdir()
     state = optimizer.state_dict()
-    tensors: dict[str, torch.Tensor] = {"rng.torch": torch.get_rng_state()}
+    tensors: dict[str, torch.Tensor] = {}
     for index, entries in state["state"].items():
         for name, value in entries.items():
             tensors[f"state.{index}.{name}"] = torch.as_tensor(value).contiguous()
@@ -49,13 +56,22 @@ def read_progress(folder: Path) -> tuple[Progress, dict[str, Any]]:
 
 
 def read_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Give an optimiser over the same parameters, and torch's random numbers, the state that they had."""
+    """Give an optimiser over the same parameters the state that it had."""
     home = folder / FOLDER
     tensors = load_file(home / "optimizer.safetensors")
     groups = json.loads((home / "state.json").read_text(encoding="utf-8"))["groups"]
-    torch.set_rng_state(tensors.pop("rng.torch"))
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         _, index, name = key.split(".", 2)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """Yield the dotted paths at which two trees of settings differ."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        old, new = cast("Mapping[str, Any]", before), cast("Mapping[str, Any]", after)
+        for key in sorted({*old, *new}):
+            yield from changes(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif json.dumps(before) != json.dumps(after):
+        yield path
