@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from polyjanus.core import hf
+from polyjanus.core.assembling import STORED, Assembly, assemble, compute_dtype, find_device
 from polyjanus.core.checkpoints.assigning import assign_tensors
 from polyjanus.core.checkpoints.atomic import atomic_dir
 from polyjanus.core.checkpoints.components import save_components
@@ -22,37 +23,32 @@ from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.engine import Engine
 from polyjanus.core.generation.events import Event
 from polyjanus.core.manager import Plugins, load_plugins
-from polyjanus.core.model.building import Parts, add_marks, build_parts
-from polyjanus.core.model.config import UnifiedConfig
-from polyjanus.core.model.unified import UnifiedModel
-from polyjanus.core.modules import Adaptor, Codec, Encoder, Sampler
+from polyjanus.core.modules import Sampler
 from polyjanus.core.reply import Reply
 from polyjanus.core.sequence.packing import Batch, collate
-from polyjanus.core.sequence.spans import Compiler, Generation, TokenSequence, Understanding, Vocabulary
+from polyjanus.core.sequence.spans import TokenSequence
 from polyjanus.core.sequence.tokenizer import TextTokenizer
 from polyjanus.core.settings import BuildContext
 
 Prompt = Any
 """Text, a medium or its path in a part, a list of these, or a list of messages."""
-STORED = "stored"
-"""As a dtype: whatever the checkpoint has."""
 
 
 class Pipeline:
     """A model with everything around it: tokenizer, template, modalities and engine."""
 
     def __init__(
-        self, config: PipelineConfig, model: UnifiedModel, compiler: Compiler, plugins: Plugins, parts: Parts
+        self, config: PipelineConfig, assembly: Assembly, plugins: Plugins, whole: PipelineConfig | None = None
     ) -> None:
         self.config = config
-        self.whole = config
+        self.whole = whole or config
         """The pipeline of the checkpoint, of which `config` is a part where not all of it was read."""
-        self.model = model
-        self.compiler = compiler
+        self.model = assembly.model
+        self.compiler = assembly.compiler
+        self.parts = assembly.parts
         self.plugins = plugins
-        self.parts = parts
-        end = compiler.tokenizer.require(compiler.template.end_of_turn, "end-of-turn")
-        self.engine = Engine(model, compiler.tokenizer, end)
+        end = self.tokenizer.require(self.compiler.template.end_of_turn, "end-of-turn")
+        self.engine = Engine(self.model, self.tokenizer, end)
 
     @classmethod
     def from_yaml(
@@ -71,7 +67,8 @@ class Pipeline:
         seed = config.training.seed if config.training else 0
         with cast(Any, torch.random).fork_rng(devices=[]):
             cast(Any, torch).manual_seed(seed)
-            pipeline = _assemble(config, folder, plugins or load_plugins())
+            plugins = plugins or load_plugins()
+            pipeline = cls(config, assemble(config, folder, plugins.registries), plugins)
         pipeline.parts.load_pretrained()
         return pipeline.to(device)
 
@@ -97,14 +94,16 @@ class Pipeline:
         plugins = plugins or load_plugins()
         opened = open_checkpoint(source, plugins.registries, is_verified=is_verified)
         writes = None if outputs is None else [outputs] if isinstance(outputs, str) else outputs
-        config = narrow(opened.config, inputs, writes)
+        whole, config = opened.config, narrow(opened.config, inputs, writes)
         with hf.without_init():
-            pipeline = _assemble(config, opened.folder, plugins, whole=opened.config)
-        return pipeline._take(opened, device, dtype)
+            built = assemble(
+                config, opened.folder, plugins.registries, whole=whole, writes_text=writes is None or "text" in writes
+            )
+        return cls(config, built, plugins, whole)._take(opened, device, dtype)
 
     def _take(self, opened: Opened, device: str, dtype: str) -> Pipeline:
         """Take the tensors of a checkpoint in place of the model's own."""
-        place = _device(device)
+        place = find_device(device)
         paths = tuple(f"{path}." for path in self.parts.modules)
         report = assign_tensors(
             self.model,
@@ -122,7 +121,7 @@ class Pipeline:
 
     def to(self, device: str, dtype: str = "float32") -> Pipeline:
         """Move the model; device `auto` takes a GPU where there is one, dtype `auto` what suits the device."""
-        place = _device(device)
+        place = find_device(device)
         kept = set(self.model.state_dict())
         derived = {name: value for name, value in self.model.named_buffers() if name not in kept}
         cast(Any, self.model).to(place, None if dtype == STORED else compute_dtype(dtype, place))
@@ -140,7 +139,12 @@ class Pipeline:
     @property
     def outputs(self) -> list[str]:
         """Return what the pipeline can write: text and its generated modalities."""
-        return ["text", *self.config.generated()]
+        return [*(["text"] if self.model.has("text.head") else []), *self.config.generated()]
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether all of the checkpoint was read."""
+        return self.config == self.whole and self.model.has("text.head")
 
     def messages(self, prompt: Prompt) -> list[dict[str, Any]]:
         """Return messages of whatever a user may hand over."""
@@ -189,7 +193,7 @@ class Pipeline:
         sequences = [self.compile(prompt) for prompt in prompts]
         built = {name: self._sampler(name, settings) for name, settings in (samplers or {}).items()}
         names = [output] if isinstance(output, str) else list(output)
-        unread = [name for name in names if name in self.whole.generated() and name not in self.config.generated()]
+        unread = [name for name in names if name in ("text", *self.whole.generated()) and name not in self.outputs]
         if unread:
             raise UsageError(f"the parts that write {unread[0]!r} were not read", hint="name it among outputs=")
         yield from self.engine.generate(sequences, Request(names, seed, max_tokens, built))
@@ -212,7 +216,7 @@ class Pipeline:
         self, folder: str | Path, *, dtype: torch.dtype | None = None, notes: Mapping[str, Any] | None = None
     ) -> Path:
         """Write a whole checkpoint in one atomic step; `dtype` is how floating tensors are stored."""
-        if self.config is not self.whole and self.config != self.whole:
+        if not self.is_whole:
             raise UsageError(
                 "a pipeline that was read in part cannot be saved", hint="read it without inputs=, outputs="
             )
@@ -255,58 +259,6 @@ class Pipeline:
                 "version": origin.version,
             }
         return {"components": components}
-
-
-def _assemble(config: PipelineConfig, folder: Path, plugins: Plugins, whole: PipelineConfig | None = None) -> Pipeline:
-    """Build tokenizer, parts, model, template and compiler; marks are those of the `whole` pipeline."""
-    whole = whole or config
-    outside = {"backbone.settings": config.backbone}
-    tokenizer: TextTokenizer = config.text.tokenizer.build(
-        BuildContext(path="text.tokenizer", parts=outside, folder=folder)
-    )
-    parts = build_parts(config, folder, tokens=len(tokenizer))
-    vocabulary = Vocabulary.of(tokenizer, parts.vocab_size, whole.generated())
-    add_marks(parts, vocabulary)
-    model = UnifiedModel(UnifiedConfig.of(parts.resolved_pipeline(config), vocabulary), parts)
-    template = config.template.build(BuildContext(path="template", parts={"text.tokenizer": tokenizer}, folder=folder))
-    compiler = Compiler(tokenizer, template, vocabulary, parts.modalities, *pathways(config, parts))
-    pipeline = Pipeline(config, model, compiler, plugins, parts)
-    pipeline.whole = whole
-    return pipeline
-
-
-def pathways(config: PipelineConfig, parts: Parts) -> tuple[dict[str, Understanding], dict[str, Generation]]:
-    """Return the parts that count positions, per understood and per generated modality."""
-    modules = parts.modules
-    understandings = {
-        name: Understanding(
-            cast(Encoder, modules[f"{name}.understand.encoder"]), cast(Adaptor, modules[f"{name}.understand.adaptor"])
-        )
-        for name, modality in config.modalities.items()
-        if modality.understand
-    }
-    generations = {
-        name: Generation(cast(Codec, modules[f"{name}.generate.codec"]), parts.layouts[name])
-        for name in config.generated()
-    }
-    return understandings, generations
-
-
-def _device(name: str) -> torch.device:
-    """Return a device; `auto` is a GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def compute_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype to compute in; `auto` is bfloat16 only on a GPU that multiplies it natively."""
-    if name == "auto":
-        is_native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if is_native else torch.float32
-    if name not in ("float32", "bfloat16"):
-        raise UsageError(f"no dtype {name!r}; there are auto, float32 and bfloat16")
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
 def _is_message(entry: Any) -> bool:

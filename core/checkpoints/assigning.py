@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +40,26 @@ def assign_tensors(
     return report
 
 
+def attach(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+    """Put every module under its component path, so that state-dict keys are component paths."""
+    for path, module in modules.items():
+        *parents, last = path.split(".")
+        home = model
+        for name in parents:
+            if not hasattr(home, name):
+                home.add_module(name, nn.Module())
+            home = home.get_submodule(name)
+        home.add_module(last, module)
+
+
 def _places(model: nn.Module) -> dict[str, tuple[Tensor, list[tuple[nn.Module, str]]]]:
     """Return, by name, each stored tensor and every module and attribute that holds it."""
     stored = set(model.state_dict())
     homes: dict[int, list[tuple[nn.Module, str]]] = {}
     found: dict[str, Tensor] = {}
-    for prefix, module in model.named_modules(remove_duplicate=False):
-        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    modules = cast("Iterable[tuple[str, nn.Module]]", model.named_modules(remove_duplicate=False))
+    for prefix, module in modules:
+        own: list[tuple[str, Tensor]] = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         for name, tensor in own:
             key = f"{prefix}.{name}" if prefix else name
             if key in stored:

@@ -40,7 +40,7 @@ class StoredWeights(Mapping[str, Tensor]):
         """Return one tensor, on the CPU, mapped from the file where the file allows it."""
         file = self._file(self._files[name])
         try:
-            return file[name] if isinstance(file, dict) else file.get_tensor(name)
+            return _dictionary(file)[name] if isinstance(file, dict) else file.get_tensor(name)
         except (KeyError, SafetensorError) as error:
             raise CheckpointError(f"{self._files[name]} lacks {name}", where=str(self._folder)) from error
 
@@ -53,7 +53,7 @@ class StoredWeights(Mapping[str, Tensor]):
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of one tensor without reading it."""
         file = self._file(self._files[name])
-        return tuple(file[name].shape if isinstance(file, dict) else file.get_slice(name).get_shape())
+        return tuple(_dictionary(file)[name].shape if isinstance(file, dict) else file.get_slice(name).get_shape())
 
     def _find(self) -> dict[str, str]:
         """Return the file of each tensor."""
@@ -89,6 +89,10 @@ class StoredWeights(Mapping[str, Tensor]):
 
     def _open_safetensors(self, path: Path) -> Any:
         return self._stack.enter_context(cast(Any, safe_open(path, framework="pt")))
+
+
+def _dictionary(file: Any) -> dict[str, Tensor]:
+    return cast("dict[str, Tensor]", file)
 
 
 def _load_bin(path: Path) -> dict[str, Tensor]:

@@ -42,9 +42,12 @@ def command(session: Session, pipeline: str, words: tuple[str, ...], **options: 
         raise UsageError("there is nothing to answer", hint='polyjanus run digits "Draw a seven." --output image')
     from polyjanus.core.pipeline import Pipeline
 
-    model = Pipeline.from_pretrained(pipeline, plugins=session.plugins(), device=options["device"])
-    check_parts(model, parts)
     output = [name.strip() for name in options["output"].split(",") if name.strip()]
+    inputs = [part["type"] for part in parts if not isinstance(part, str)]
+    model = Pipeline.from_pretrained(
+        pipeline, plugins=session.plugins(), device=options["device"], inputs=inputs, outputs=output
+    )
+    check_parts(model, parts)
     replies = model.run_many([parts] * options["count"], output, seed=options["seed"], max_tokens=options["max_tokens"])
     rows = [_row(model, reply, index, options["out"], len(replies)) for index, reply in enumerate(replies)]
     if options["as_json"]:
@@ -76,7 +79,7 @@ def read_parts(words: Sequence[str]) -> list[Any]:
 
 def check_parts(pipeline: Pipeline, parts: Sequence[Any]) -> None:
     """Refuse an option that is no modality of the pipeline, and a file that is not there."""
-    known = list(pipeline.compiler.understandings)
+    known = [name for name, modality in pipeline.whole.modalities.items() if modality.understand]
     for part in parts:
         if isinstance(part, str):
             continue

@@ -8,12 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import nn
 
+from polyjanus.core.checkpoints.assigning import assign_tensors, attach
+from polyjanus.core.checkpoints.borrowing import LANGUAGE, Borrowed, borrow
 from polyjanus.core.config.schema import PipelineConfig
-from polyjanus.core.errors import PolyjanusError, WiringError
+from polyjanus.core.errors import CheckpointError, PolyjanusError, WiringError
 from polyjanus.core.modality import Modality
 from polyjanus.core.modules import Adaptor, Backbone, CodeEmbedding, Layout, Sampler
+from polyjanus.core.registry import Registries
 from polyjanus.core.sequence.spans import Vocabulary
 from polyjanus.core.settings import BuildContext, ComponentConfig, GenerateConfig, ModalityConfig, UnderstandConfig
 
@@ -54,15 +58,31 @@ class Parts:
     settings: dict[str, ComponentConfig] = field(default_factory=dict[str, ComponentConfig])
     resolved: dict[str, ComponentConfig] = field(default_factory=dict[str, ComponentConfig])
     contexts: dict[str, BuildContext] = field(default_factory=dict[str, BuildContext])
+    borrowed: dict[str, Borrowed] = field(default_factory=dict[str, Borrowed])
     vocab_size: int = 0
     d_model: int = 0
 
     def load_pretrained(self) -> None:
         """Fill every component whose settings name pretrained weights."""
         for path, settings in self.settings.items():
-            if path in self.modules:
+            if path in self.borrowed:
+                self._load_borrowed(path)
+            elif path in self.modules:
                 component = self.language_model() if path == "backbone" else self.modules[path]
                 settings.load(component, self.contexts[path])
+
+    def _load_borrowed(self, path: str) -> None:
+        """Fill a component with the tensors of another checkpoint's."""
+        own = [name for name in LANGUAGE if name in self.modules] if path == "backbone" else [path]
+        home = nn.Module()
+        attach(home, {name: self.modules[name] for name in own})
+        tensors = self.borrowed[path].tensors(path)
+        report = assign_tensors(home, tensors, device=torch.device("cpu"), dtype=torch.float32)
+        if report.fresh or report.unexpected:
+            odd = [*report.fresh, *report.unexpected][0]
+            raise CheckpointError(
+                f"does not fill {path}: {report}, {odd} for one", where=str(self.borrowed[path].folder)
+            )
 
     def resolved_pipeline(self, pipeline: PipelineConfig) -> dict[str, Any]:
         """Return the pipeline as plain data in which no component needs anything outside."""
@@ -83,14 +103,19 @@ class Parts:
 
 
 def build_parts(
-    pipeline: PipelineConfig, folder: Path, *, tokens: int = 0, faults: list[WiringError] | None = None
+    pipeline: PipelineConfig,
+    folder: Path,
+    *,
+    tokens: int = 0,
+    registries: Registries | None = None,
+    faults: list[WiringError] | None = None,
 ) -> Parts:
     """Build every component with fresh weights for a tokenizer of so many `tokens`.
 
-    A WiringError names the component paths that do not fit; with `faults`, each pathway that does not is noted there
-    and left out.
+    With `registries`, a component may come out of a checkpoint in any format that they know. A WiringError names the
+    component paths that do not fit; with `faults`, each pathway that does not is noted there and left out.
     """
-    builder = _Builder(Parts(), folder)
+    builder = _Builder(Parts(), folder, registries)
     steps: list[Callable[[], None]] = [partial(builder.language, pipeline, tokens)]
     steps += [partial(builder.modality, name, modality) for name, modality in pipeline.modalities.items()]
     for name, modality in pipeline.modalities.items():
@@ -118,9 +143,10 @@ def add_marks(parts: Parts, vocabulary: Vocabulary) -> None:
 
 
 class _Builder:
-    def __init__(self, parts: Parts, folder: Path) -> None:
+    def __init__(self, parts: Parts, folder: Path, registries: Registries | None) -> None:
         self.parts = parts
         self.folder = folder
+        self.registries = registries
 
     def context(self, path: str, **known: Any) -> BuildContext:
         """Return the surroundings of the component at `path`."""
@@ -138,7 +164,8 @@ class _Builder:
         """Build one component; an error of a plugin names the component."""
         _check_fits(settings, context)
         try:
-            resolved = settings.resolve(context)
+            borrowed = borrow(settings, context, self.registries) if self.registries else None
+            resolved = borrowed.settings.resolve(context) if borrowed else settings.resolve(context)
             built = resolved.build(context)
         except PolyjanusError:
             raise
@@ -153,6 +180,8 @@ class _Builder:
             ) from error
         self.parts.settings[context.path] = settings
         self.parts.resolved[context.path] = resolved
+        if borrowed:
+            self.parts.borrowed[context.path] = borrowed
         self.parts.contexts[context.path] = context
         if isinstance(built, nn.Module):
             self.parts.modules[context.path] = built

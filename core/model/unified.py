@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polyjanus.core import hf
+from polyjanus.core.checkpoints.assigning import attach
 from polyjanus.core.model.building import Marks, Parts
 from polyjanus.core.model.checks import check_adapted, encoded_codes, encoded_features
 from polyjanus.core.model.config import UnifiedConfig
@@ -86,9 +87,9 @@ class UnifiedModel(hf.PreTrainedModel):
         """Return the text embedding."""
         return self.part("text.embedding")
 
-    def get_output_embeddings(self) -> nn.Module:
-        """Return the text head."""
-        return self.part("text.head")
+    def get_output_embeddings(self) -> nn.Module | None:
+        """Return the text head; there is none where only media are written."""
+        return self.part("text.head") if self.has("text.head") else None
 
     def embed_text(self, ids: Tensor) -> Tensor:
         """Return embeddings (…, d) of text ids and marks (…)."""
@@ -211,18 +212,6 @@ def shared_names(model: nn.Module) -> dict[str, str]:
         if owner != name:
             shared[name] = owner
     return shared
-
-
-def attach(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
-    """Put every module under its component path, so that state-dict keys are component paths."""
-    for path, module in modules.items():
-        *parents, last = path.split(".")
-        home = model
-        for name in parents:
-            if not hasattr(home, name):
-                home.add_module(name, nn.Module())
-            home = home.get_submodule(name)
-        home.add_module(last, module)
 
 
 def _places(block: Mapping[str, Any], device: torch.device) -> tuple[Tensor, Tensor]:

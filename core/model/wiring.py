@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from polyjanus.core import hf
+from polyjanus.core.assembling import build_tokenizer
 from polyjanus.core.config.reading import Loaded
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import WiringError
@@ -19,7 +20,6 @@ from polyjanus.core.modules import Backbone
 from polyjanus.core.registry import Registries
 from polyjanus.core.sequence.spans import Vocabulary
 from polyjanus.core.sequence.tokenizer import TextTokenizer
-from polyjanus.core.settings import BuildContext
 from polyjanus.core.training.globs import chosen
 
 FLOAT32 = 4
@@ -109,11 +109,13 @@ def check_wiring(loaded: Loaded, registries: Registries) -> Wiring:
     folder = Path(loaded.document.file).absolute().parent
     wiring = Wiring(loaded.config)
     with hf.offline():
-        tokens = _count_tokens(loaded.config, folder, wiring.faults)
+        tokens = _count_tokens(loaded.config, folder, registries, wiring.faults)
         if tokens is None:
             return wiring
         with torch.device("meta"):
-            wiring.parts = build_parts(loaded.config, folder, tokens=len(tokens), faults=wiring.faults)
+            wiring.parts = build_parts(
+                loaded.config, folder, tokens=len(tokens), registries=registries, faults=wiring.faults
+            )
             if "backbone" in wiring.parts.modules:
                 generated = loaded.config.generated()
                 add_marks(wiring.parts, Vocabulary.of(tokens, wiring.parts.vocab_size, generated))
@@ -122,10 +124,11 @@ def check_wiring(loaded: Loaded, registries: Registries) -> Wiring:
     return wiring
 
 
-def _count_tokens(config: PipelineConfig, folder: Path, faults: list[WiringError]) -> TextTokenizer | None:
-    context = BuildContext(path="text.tokenizer", parts={"backbone.settings": config.backbone}, folder=folder)
+def _count_tokens(
+    config: PipelineConfig, folder: Path, registries: Registries, faults: list[WiringError]
+) -> TextTokenizer | None:
     try:
-        return config.text.tokenizer.build(context)
+        return build_tokenizer(config, folder, registries)
     except WiringError as error:
         faults.append(error)
     except (OSError, ValueError) as error:

@@ -1,0 +1,99 @@
+"""From settings to everything that a pipeline is made of: tokenizer, parts, model, template, compiler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from polyjanus.core.checkpoints.borrowing import borrow
+from polyjanus.core.config.schema import PipelineConfig
+from polyjanus.core.errors import UsageError
+from polyjanus.core.model.building import Parts, add_marks, build_parts
+from polyjanus.core.model.config import UnifiedConfig
+from polyjanus.core.model.unified import UnifiedModel
+from polyjanus.core.modules import Adaptor, Codec, Encoder
+from polyjanus.core.registry import Registries
+from polyjanus.core.sequence.spans import Compiler, Generation, Understanding, Vocabulary
+from polyjanus.core.sequence.tokenizer import TextTokenizer
+from polyjanus.core.settings import BuildContext
+
+STORED = "stored"
+"""As a dtype: whatever the checkpoint has."""
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What a pipeline is made of."""
+
+    model: UnifiedModel
+    compiler: Compiler
+    parts: Parts
+
+
+def assemble(
+    config: PipelineConfig,
+    folder: Path,
+    registries: Registries,
+    *,
+    whole: PipelineConfig | None = None,
+    writes_text: bool = True,
+) -> Assembly:
+    """Build everything with fresh weights; marks are those of the `whole` pipeline, of which `config` is a part."""
+    tokenizer = build_tokenizer(config, folder, registries)
+    parts = build_parts(config, folder, tokens=len(tokenizer), registries=registries)
+    if not writes_text:
+        del parts.modules["text.head"]
+    vocabulary = Vocabulary.of(tokenizer, parts.vocab_size, (whole or config).generated())
+    add_marks(parts, vocabulary)
+    model = UnifiedModel(UnifiedConfig.of(parts.resolved_pipeline(config), vocabulary), parts)
+    template = config.template.build(BuildContext(path="template", parts={"text.tokenizer": tokenizer}, folder=folder))
+    compiler = Compiler(tokenizer, template, vocabulary, parts.modalities, *_pathways(config, parts))
+    return Assembly(model, compiler, parts)
+
+
+def build_tokenizer(config: PipelineConfig, folder: Path, registries: Registries) -> TextTokenizer:
+    """Return the tokenizer; `auto` beside a backbone out of another checkpoint is that checkpoint's."""
+    settings, backbone = config.text.tokenizer, config.backbone
+    context = BuildContext(path="text.tokenizer", parts={"backbone.settings": backbone}, folder=folder)
+    if settings.type == "auto":
+        lender = borrow(backbone, BuildContext(path="backbone", folder=folder), registries)
+        if lender is not None:
+            settings, context = lender.pipeline.text.tokenizer, BuildContext(path=context.path, folder=lender.folder)
+    return settings.build(context)
+
+
+def _pathways(config: PipelineConfig, parts: Parts) -> tuple[dict[str, Understanding], dict[str, Generation]]:
+    """Return the parts that count positions, per understood and per generated modality."""
+    modules = parts.modules
+    understandings = {
+        name: Understanding(
+            cast(Encoder, modules[f"{name}.understand.encoder"]), cast(Adaptor, modules[f"{name}.understand.adaptor"])
+        )
+        for name, modality in config.modalities.items()
+        if modality.understand
+    }
+    generations = {
+        name: Generation(cast(Codec, modules[f"{name}.generate.codec"]), parts.layouts[name])
+        for name in config.generated()
+    }
+    return understandings, generations
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device; `auto` is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def compute_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype to compute in; `auto` is bfloat16 only on a GPU that multiplies it natively."""
+    if name == "auto":
+        is_native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if is_native else torch.float32
+    if name not in ("float32", "bfloat16"):
+        raise UsageError(f"no dtype {name!r}; there are auto, float32, bfloat16 and {STORED}")
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
