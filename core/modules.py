@@ -125,6 +125,8 @@ class Codec(nn.Module, ABC):
     """Code books, K."""
     max_codes: int
     """The largest N of any item; the only N when the layout is a grid."""
+    min_codes: int = 1
+    """The smallest N that `decode` takes."""
 
     @abstractmethod
     def prepare(self, media: Any) -> Prepared:

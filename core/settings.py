@@ -83,6 +83,8 @@ class BuildContext:
     """Code books, or for a head the columns of one frame."""
     max_codes: int = 0
     """The most codes one item has."""
+    min_codes: int = 1
+    """The fewest codes one item has; as many as the most where all have the same number."""
     modality: Modality[Any, Any] | None = None
     """The modality that the component belongs to, with its settings."""
     parts: Mapping[str, Any] = field(default_factory=dict[str, Any])

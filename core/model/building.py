@@ -220,6 +220,7 @@ class _Builder:
                 cardinality=codec.cardinality,
                 num_codebooks=codec.num_codebooks,
                 max_codes=codec.max_codes,
+                min_codes=codec.min_codes,
             ),
         )
         self.parts.layouts[name] = layout

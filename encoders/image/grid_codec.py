@@ -25,7 +25,7 @@ class GridCodec(Codec):
         super().__init__()
         self.preparation = preparation
         self.grid = (side, side)
-        self.max_codes = side * side
+        self.max_codes = self.min_codes = side * side
 
     @abstractmethod
     def to_latents(self, values: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class EndedConfig(LayoutConfig):
         """Return the layout."""
         from polyjanus.plugins.layouts.frames import EndedLayout
 
-        return EndedLayout(context.cardinality, context.num_codebooks, context.max_codes)
+        lengths = (context.min_codes, context.max_codes)
+        return EndedLayout(context.cardinality, context.num_codebooks, lengths)
 
 
 @hookimpl

@@ -44,14 +44,15 @@ class EndedLayout(Layout):
     """Frames are codes, and after them one frame of `end` codes; `end` is the code after the codec's own.
 
     The first column decides: a frame whose first column is `end` is the end frame, whatever its other columns hold.
-    So `end` may be drawn in the first column only, from the second step on, and at the last step all columns must
-    be `end`. An item has at least one code.
+    So `end` may be drawn in the first column only, once there are as many codes as an item has at least, and at the
+    last step all columns must be `end`. `lengths` are the fewest and the most codes of an item.
     """
 
-    def __init__(self, cardinality: int, num_codebooks: int, max_codes: int) -> None:
+    def __init__(self, cardinality: int, num_codebooks: int, lengths: tuple[int, int]) -> None:
         self.end = cardinality
         self.cardinality = cardinality + 1
         self.width = num_codebooks
+        self.min_codes, max_codes = lengths
         self.max_steps = max_codes + 1
 
     def num_steps(self, num_codes: int) -> int:
@@ -78,7 +79,7 @@ class EndedLayout(Layout):
         is_last = step >= self.max_steps - 1
         mask = torch.full((self.width, self.cardinality), not is_last)
         mask[:, self.end] = is_last
-        mask[0, self.end] = step > 0
+        mask[0, self.end] = step >= self.min_codes
         return mask
 
     def is_last(self, frame: Sequence[int], step: int) -> bool:

@@ -82,6 +82,11 @@ def test_whatever_is_drawn_within_what_is_allowed_gives_codes_of_the_codec(books
     assert lengths == {1, 2, 3, 4, 5}
 
 
+def test_an_item_ends_only_where_its_codec_can_decode_it() -> None:
+    layout = EndedLayout(7, 1, (4, 5))
+    assert [bool(mask[0, 7]) for mask in map(layout.allowed, range(6)) if mask is not None] == [False] * 4 + [True] * 2
+
+
 def test_frames_after_the_end_are_dropped() -> None:
     assert ended().unpack(torch.tensor([[1], [2], [7], [3]])).tolist() == [[1], [2]]
 

@@ -14,7 +14,8 @@ from polyjanus.core.training.log import LOG
 from polyjanus.core.training.loop import Training
 
 STAGES = """[
-  {name: codec, objective: reconstruct, train: [image.generate.codec], mix: {captions: 1}, steps: 3, batch: 3, lr: 1e-3},
+  {name: codec, objective: reconstruct, train: [image.generate.codec], mix: {captions: 1}, steps: 3, batch: 3,
+   lr: 1e-3},
   {name: all, train: [backbone, text, marks, image.understand, image.generate.embedding, image.generate.adaptor,
    image.generate.head], mix: {captions: 1, words: 1}, steps: 5, batch: 4, lr: 3e-3, warmup: 2, schedule: cosine}]"""
 

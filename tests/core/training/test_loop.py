@@ -241,11 +241,11 @@ def test_captions_are_dropped_as_often_as_the_settings_say(runs: Any) -> None:
 
 def test_rows_too_long_are_cut_and_a_row_left_without_targets_is_named(runs: Any) -> None:
     (runs.home / "words.jsonl").write_text(json.dumps({"text": "long " * 100}))
-    runs.training(
-        "x", _stage("[text]", mix="captions: 0, words: 1"), "training.max_tokens=16", "data.captions.validation=0.0"
-    ).run()
+    short = "training.max_tokens=16"
+    stage = _stage("[text]", mix="captions: 0, words: 1")
+    runs.training("x", stage, short, "data.captions.validation=0.0").run()
     with pytest.raises(DataError, match=r"captions: .*captions\.jsonl:\d+: nothing in this row is learned.*image"):
-        runs.training("y", _stage("[text]"), "training.max_tokens=16").run()
+        runs.training("y", _stage("[text]"), short).run()
 
 
 # what goes wrong
