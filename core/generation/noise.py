@@ -3,29 +3,32 @@
 import torch
 from torch import Tensor
 
-_MASK_34 = (1 << 34) - 1
-_MASK_37 = (1 << 37) - 1
-_MASK_33 = (1 << 33) - 1
-_GOLDEN = -7046029254386353131
-_MIX_1 = -4658895280553007687
-_MIX_2 = -7723592293110705685
+_GOLDEN_64 = -7046029254386353131
+_GOLDEN_32 = -1640531527
 
 
 def _scramble(values: Tensor) -> Tensor:
     """Return the SplitMix64 finaliser of int64 values, whose shifts are logical (Steele et al., OOPSLA 2014)."""
-    values = (values ^ ((values >> 30) & _MASK_34)) * _MIX_1
-    values = (values ^ ((values >> 27) & _MASK_37)) * _MIX_2
-    return values ^ ((values >> 31) & _MASK_33)
+    values = (values ^ ((values >> 30) & ((1 << 34) - 1))) * -4658895280553007687
+    values = (values ^ ((values >> 27) & ((1 << 37) - 1))) * -7723592293110705685
+    return values ^ ((values >> 31) & ((1 << 33) - 1))
 
 
 def uniform(seeds: Tensor, steps: Tensor, column: int, width: int) -> Tensor:
-    """Return float32 noise (R, width) in (0, 1) for per-row `seeds` (R,) and `steps` (R,) and a column of the frame."""
-    keys = _scramble(_scramble(seeds * _GOLDEN + steps) + column)
-    counter = torch.arange(1, width + 1, device=seeds.device) * _GOLDEN
-    bits = _scramble(keys.unsqueeze(1) + counter) >> 41  # the upper 23 bits, signed; more would round to one
-    return (bits + (1 << 22)).float().add_(0.5).mul_(2.0**-23)
+    """Return float32 noise (R, width) in (0, 1) for per-row `seeds` (R,) and `steps` (R,) and a column of the frame.
+
+    Each row has a key of 64 bits; its numbers are a counter mixed with both halves of the key in 32-bit arithmetic,
+    which is all that processors without 64-bit vector products do fast.
+    """
+    keys = _scramble(_scramble(seeds * _GOLDEN_64 + steps) + column).unsqueeze(1)
+    low, high = (keys << 32 >> 32).int(), (keys >> 32).int()
+    values = torch.arange(width, dtype=torch.int32, device=seeds.device) * _GOLDEN_32 + low
+    values = (values ^ ((values >> 16) & 0xFFFF)).mul_(0x7FEB352D).bitwise_xor_(high)
+    values = (values ^ ((values >> 15) & 0x1FFFF)).mul_(-2073254261)
+    bits = (values >> 9).float()  # the upper 23 bits, signed; more would round to one
+    return bits.add_((1 << 22) + 0.5).mul_(2.0**-23)
 
 
 def row_seeds(seed: int, rows: Tensor) -> Tensor:
     """Return one seed per row (R,)."""
-    return _scramble(rows.long() * _GOLDEN + seed)
+    return _scramble(rows.long() * _GOLDEN_64 + seed)
