@@ -13,7 +13,8 @@ from polyjanus.core import hf
 from polyjanus.core.assembling import STORED, Assembly, assemble, compute_dtype, find_device
 from polyjanus.core.checkpoints.assigning import assign_tensors
 from polyjanus.core.checkpoints.atomic import atomic_dir
-from polyjanus.core.checkpoints.components import save_components
+from polyjanus.core.checkpoints.components import save_components, unique_state
+from polyjanus.core.checkpoints.formats import Exported
 from polyjanus.core.checkpoints.opening import YAML, Opened, open_checkpoint
 from polyjanus.core.config.narrowing import narrow
 from polyjanus.core.config.reading import read_pipeline
@@ -23,6 +24,7 @@ from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.engine import Engine
 from polyjanus.core.generation.events import Event
 from polyjanus.core.manager import Plugins, load_plugins
+from polyjanus.core.model.config import UnifiedConfig
 from polyjanus.core.modules import Sampler
 from polyjanus.core.reply import Reply
 from polyjanus.core.sequence.packing import Batch, collate
@@ -224,6 +226,13 @@ class Pipeline:
         with atomic_dir(target, **self.manifest(), **dict(notes or {})) as draft:
             self.write(draft, dtype=dtype)
         return target
+
+    def exported(self) -> Exported:
+        """Return the pipeline as plain things, for another format to write."""
+        if not self.is_whole:
+            raise UsageError("a pipeline that was read in part cannot be exported", hint="read all inputs and outputs")
+        resolved = cast(UnifiedConfig, self.model.config).pipeline_of(self.plugins.registries)
+        return Exported(resolved, self.tokenizer, unique_state(self.model))
 
     def write(self, folder: Path, *, dtype: torch.dtype | None = None) -> None:
         """Write the files of a checkpoint, the manifest excepted, into an existing folder."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -14,6 +14,9 @@ from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.registry import Registries
 from polyjanus.core.sequence.tokenizer import TextTokenizer
 from polyjanus.core.settings import BuildContext, FormatConfig
+
+if TYPE_CHECKING:
+    from polyjanus.core.pipeline import Pipeline
 
 Keeps = Callable[[str], bool]
 """Tells of one of our tensor names whether it is wanted."""
@@ -26,6 +29,15 @@ class Exported:
     pipeline: PipelineConfig
     tokenizer: TextTokenizer
     tensors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One published result held against a model: its name, pass, fail or not applicable, and what was found."""
+
+    name: str
+    verdict: str
+    detail: str
 
 
 class CheckpointFormat(ABC):
@@ -48,6 +60,10 @@ class CheckpointFormat(ABC):
     @abstractmethod
     def write(self, exported: Exported, folder: Path) -> None:
         """Write a pipeline into an existing empty folder; one that does not fit the format is a UsageError."""
+
+    def checks(self, pipeline: Pipeline, file: Path | None) -> Iterator[Finding]:
+        """Yield what was published about models in this format, computed again; `file` is a medium that it needs."""
+        yield from ()
 
 
 def detect(folder: Path, registries: Registries) -> FormatConfig | None:

@@ -17,6 +17,8 @@ COMMANDS = {
     "chat": "Talk to a model in the terminal.",
     "train": "Train a pipeline.",
     "eval": "Score a trained model.",
+    "convert": "Write a checkpoint anew in another format.",
+    "verify": "Compare a model with what was published about its outputs.",
     "demo": "Show the shipped model reading and drawing.",
     "validate": "Check pipeline files and say everything that is wrong.",
     "inspect": "Show the parts of a pipeline, their sizes and shapes.",

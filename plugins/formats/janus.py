@@ -8,16 +8,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from polyjanus.core.checkpoints.formats import CheckpointFormat, Keeps
+from polyjanus.core.checkpoints.formats import CheckpointFormat, Finding, Keeps
 from polyjanus.core.checkpoints.stored import StoredWeights
 from polyjanus.core.errors import CheckpointError
 from polyjanus.plugins.formats import read_config
 from polyjanus.plugins.formats.keys import Names, Source
+
+if TYPE_CHECKING:
+    from polyjanus.core.pipeline import Pipeline
 
 SYSTEM = (
     "You are a helpful language and vision assistant. You are able to understand the visual content that the user"
@@ -82,6 +85,12 @@ class JanusFormat(CheckpointFormat):
             if name == f"{TOWER}.embeddings.position_embedding.weight" and keeps(name):
                 count = _shape(weights.shape(source.name), source)[0]
                 yield f"{TOWER}.embeddings.position_ids", torch.arange(count).unsqueeze(0)
+
+    def checks(self, pipeline: Pipeline, file: Path | None) -> Iterator[Finding]:
+        """Yield the published results for Janus-Pro-1B."""
+        from polyjanus.plugins.formats.published import published
+
+        yield from published(pipeline, file)
 
 
 def _shape(shape: Shape, source: Source) -> Shape:
