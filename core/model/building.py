@@ -174,7 +174,7 @@ class _Builder:
         except Exception as error:
             place = f"{type(settings).__module__}.{type(settings).__qualname__}"
             raise WiringError(
-                f"{settings.kind} {settings.type!r} could not be built: {type(error).__name__}: {error}",
+                f"{settings.kind} {settings.type!r} could not be built: {last_line(error)}",
                 paths=[context.path],
                 hint=f"built by {place}",
             ) from error
@@ -264,6 +264,14 @@ def _check_fits(settings: ComponentConfig, context: BuildContext) -> None:
             f"{settings.kind} {settings.type!r} works on {' or '.join(wanted)}, not on {offered!r}",
             paths=[context.path, modality.name],
         )
+
+
+def last_line(error: Exception) -> str:
+    """Return what a library says in the end, in one line: validators put their own names before the reason."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[0] if len(lines) == 1 or not lines[0].endswith(":") else lines[-1].partition("Error: ")[2] or lines[-1]
 
 
 def _missing_package(settings: ComponentConfig, context: BuildContext, error: ImportError) -> WiringError:

@@ -136,7 +136,9 @@ def test_sliding_windows_hold_in_the_cache(make_tiny: Callable[..., Any], model_
     )
     architecture += "num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 512, sliding_window: 6"
     if model_type != "mistral":
-        architecture += ", layer_types: [sliding_attention, full_attention], use_sliding_window: true"
+        architecture += ", layer_types: [sliding_attention, full_attention]"
+    if model_type == "qwen3":
+        architecture += ", use_sliding_window: true"
     pipeline = make_tiny(f"backbone.architecture={architecture}}}")
     request = Request(("text", "image"), max_tokens=10)
     fast = _written(pipeline, ["abcdefghijkl", "z"], request)
