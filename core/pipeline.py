@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from polyjanus.core import hf
 from polyjanus.core.assembling import STORED, Assembly, assemble, compute_dtype, find_device
@@ -19,7 +20,7 @@ from polyjanus.core.checkpoints.opening import YAML, Opened, open_checkpoint
 from polyjanus.core.config.narrowing import narrow
 from polyjanus.core.config.reading import read_pipeline
 from polyjanus.core.config.schema import PipelineConfig
-from polyjanus.core.errors import CheckpointError, UsageError
+from polyjanus.core.errors import CheckpointError, UsageError, suggest
 from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.engine import Engine
 from polyjanus.core.generation.events import Event
@@ -30,7 +31,7 @@ from polyjanus.core.reply import Reply
 from polyjanus.core.sequence.packing import Batch, collate
 from polyjanus.core.sequence.spans import TokenSequence
 from polyjanus.core.sequence.tokenizer import TextTokenizer
-from polyjanus.core.settings import BuildContext
+from polyjanus.core.settings import BuildContext, SamplerBlock, SamplerConfig
 
 Prompt = Any
 """Text, a medium or its path in a part, a list of these, or a list of messages."""
@@ -153,6 +154,8 @@ class Pipeline:
         if isinstance(prompt, list) and prompt and all(_is_message(entry) for entry in cast("list[Any]", prompt)):
             return cast("list[dict[str, Any]]", prompt)
         entries = cast("list[Any]", prompt) if isinstance(prompt, list) else [prompt]
+        if not entries:
+            raise UsageError("the prompt is an empty list", hint="hand over text, a medium, or a list of these")
         return [{"role": "user", "content": [self._part(entry) for entry in entries]}]
 
     def _part(self, entry: Any) -> Any:
@@ -188,10 +191,14 @@ class Pipeline:
         *,
         seed: int = 0,
         max_tokens: int = 512,
-        samplers: Mapping[str, Mapping[str, Any]] | None = None,
+        samplers: Mapping[str, Mapping[str, Any] | str] | None = None,
     ) -> Iterator[Event]:
         """Yield the events of replies while they are written; closing the iterator ends the work."""
         self.model.eval()
+        if max_tokens < 1:
+            raise UsageError(f"max_tokens must be at least 1, not {max_tokens}")
+        if not prompts:
+            return
         sequences = [self.compile(prompt) for prompt in prompts]
         built = {name: self._sampler(name, settings) for name, settings in (samplers or {}).items()}
         names = [output] if isinstance(output, str) else list(output)
@@ -200,10 +207,17 @@ class Pipeline:
             raise UsageError(f"the parts that write {unread[0]!r} were not read", hint="name it among outputs=")
         yield from self.engine.generate(sequences, Request(names, seed, max_tokens, built))
 
-    def _sampler(self, name: str, settings: Mapping[str, Any]) -> Sampler:
-        registry = self.plugins.registries.samplers
-        settings_class = registry.get(str(settings["type"]))
-        return settings_class.model_validate(dict(settings)).build(BuildContext(path=f"{name}.sampler"))
+    def _sampler(self, name: str, settings: Mapping[str, Any] | str) -> Sampler:
+        if name not in self.outputs:
+            raise UsageError(f"a sampler for {name!r}{suggest(name, self.outputs, noun='outputs')}")
+        block = TypeAdapter[SamplerConfig](SamplerBlock)
+        try:
+            read = block.validate_python(settings, context={"registries": self.plugins.registries})
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"sampler of {name!r}: {f'{key}: ' if key else ''}{first['msg']}") from error
+        return read.build(BuildContext(path=f"{name}.sampler"))
 
     def compile(self, prompt: Prompt, *, is_prompt: bool = True) -> TokenSequence:
         """Return the token sequence of a prompt, or of a whole conversation that is learned."""

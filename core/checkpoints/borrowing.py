@@ -56,7 +56,7 @@ def borrow(settings: ComponentConfig, context: BuildContext, registries: Registr
     theirs = _component(opened.config, match["path"], context)
     if type(theirs) is not type(settings):
         raise WiringError(
-            f"{source!r} is a {theirs.kind} of type {theirs.type!r}, this block wants {settings.type!r}",
+            f"{source!r} is the {theirs.kind} {theirs.type!r}, this block wants the {settings.kind} {settings.type!r}",
             paths=[context.path],
         )
     unsaid = {

@@ -36,6 +36,11 @@ def write_tokenizer(folder: Path, specials: dict[str, int], size: int, **config:
     (folder / "tokenizer_config.json").write_text(json.dumps({**known, **config}), encoding="utf-8")
 
 
+def write_small_tokenizer(folder: Path) -> None:
+    """Write the tokenizer of the small models."""
+    write_tokenizer(folder, {**SPECIALS, PLACEHOLDER: 300, "<|User|>": 301, "<|Assistant|>": 302}, 320)
+
+
 def write_json(folder: Path, name: str, content: Any) -> None:
     (folder / name).write_text(json.dumps(content), encoding="utf-8")
 
@@ -97,7 +102,16 @@ def golden_pipeline(golden_folder: Path, plugins: Any) -> Any:
     return Pipeline.from_pretrained(golden_folder, plugins=plugins, device="cpu", dtype="float32")
 
 
-Make = Callable[..., Any]
+@pytest.fixture(scope="session")
+def make_janus() -> Callable[..., Any]:
+    """Return what makes small models of transformers."""
+    return make_small_janus
+
+
+@pytest.fixture(scope="session")
+def add_tokenizer() -> Callable[[Path], None]:
+    """Return what writes the small models' tokenizer into a folder."""
+    return write_small_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -166,7 +180,7 @@ def small_folder(small_janus: Any, tmp_path_factory: pytest.TempPathFactory) -> 
     """Return a folder that transformers wrote, tokenizer beside it."""
     folder = tmp_path_factory.mktemp("small") / "janus"
     small_janus.save_pretrained(folder)
-    write_tokenizer(folder, {**SPECIALS, PLACEHOLDER: 300, "<|User|>": 301, "<|Assistant|>": 302}, 320)
+    write_small_tokenizer(folder)
     return folder
 
 

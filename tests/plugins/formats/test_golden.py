@@ -1,4 +1,4 @@
-"""The same numbers as DeepSeek's own code, through the pipeline and the engine, on weights that both make from a seed."""
+"""The numbers of DeepSeek's own code, through pipeline and engine, on weights that both make from a seed."""
 
 from typing import Any
 
