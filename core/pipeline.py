@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
 from polyjanus.core import hf
-from polyjanus.core.assembling import STORED, Assembly, assemble, compute_dtype, find_device
+from polyjanus.core.assembling import STORED, Assembly, assemble, compute_dtype, fill, find_device
 from polyjanus.core.checkpoints.assigning import assign_tensors
 from polyjanus.core.checkpoints.atomic import atomic_dir
 from polyjanus.core.checkpoints.components import save_components, unique_state
 from polyjanus.core.checkpoints.formats import Exported
 from polyjanus.core.checkpoints.opening import YAML, Opened, open_checkpoint
 from polyjanus.core.config.narrowing import narrow
-from polyjanus.core.config.reading import read_pipeline
+from polyjanus.core.config.reading import read_pipeline, read_sampler
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import CheckpointError, UsageError, suggest
 from polyjanus.core.generation.choosing import Request
@@ -31,7 +30,7 @@ from polyjanus.core.reply import Reply
 from polyjanus.core.sequence.packing import Batch, collate
 from polyjanus.core.sequence.spans import TokenSequence
 from polyjanus.core.sequence.tokenizer import TextTokenizer
-from polyjanus.core.settings import BuildContext, SamplerBlock, SamplerConfig
+from polyjanus.core.settings import BuildContext
 
 Prompt = Any
 """Text, a medium or its path in a part, a list of these, or a list of messages."""
@@ -71,9 +70,9 @@ class Pipeline:
         with cast(Any, torch.random).fork_rng(devices=[]):
             cast(Any, torch).manual_seed(seed)
             plugins = plugins or load_plugins()
-            pipeline = cls(config, assemble(config, folder, plugins.registries), plugins)
-        pipeline.parts.load_pretrained()
-        return pipeline.to(device)
+            built = assemble(config, folder, plugins.registries)
+        fill(built, config, folder, plugins.registries)
+        return cls(config, built, plugins).to(device)
 
     @classmethod
     def from_pretrained(
@@ -210,14 +209,8 @@ class Pipeline:
     def _sampler(self, name: str, settings: Mapping[str, Any] | str) -> Sampler:
         if name not in self.outputs:
             raise UsageError(f"a sampler for {name!r}{suggest(name, self.outputs, noun='outputs')}")
-        block = TypeAdapter[SamplerConfig](SamplerBlock)
-        try:
-            read = block.validate_python(settings, context={"registries": self.plugins.registries})
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"sampler of {name!r}: {f'{key}: ' if key else ''}{first['msg']}") from error
-        return read.build(BuildContext(path=f"{name}.sampler"))
+        path = f"{name}.sampler"
+        return read_sampler(settings, self.plugins.registries, path).build(BuildContext(path=path))
 
     def compile(self, prompt: Prompt, *, is_prompt: bool = True) -> TokenSequence:
         """Return the token sequence of a prompt, or of a whole conversation that is learned."""

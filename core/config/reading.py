@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from polyjanus.core.config.document import Document, try_document
 from polyjanus.core.config.references import reference_faults
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.config.wording import HIDDEN, faults_of
-from polyjanus.core.errors import ConfigError, Fault
+from polyjanus.core.errors import ConfigError, Fault, UsageError
 from polyjanus.core.registry import Registries
+from polyjanus.core.settings import SamplerBlock, SamplerConfig
 
 SHORTEST_SECRET = 4
 
@@ -42,6 +44,16 @@ def read_pipeline(
     if faults or config is None:
         raise ConfigError(_in_order(document, [_without_secrets(document, fault) for fault in faults]))
     return Loaded(config, document)
+
+
+def read_sampler(settings: Mapping[str, Any] | str, registries: Registries, path: str) -> SamplerConfig:
+    """Return the settings of a sampler that a caller gives; the first thing that is wrong is a UsageError."""
+    try:
+        return TypeAdapter[SamplerConfig](SamplerBlock).validate_python(settings, context={"registries": registries})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join([path, *map(str, first["loc"])])
+        raise UsageError(f"{place}: {first['msg']}") from error
 
 
 def _without_secrets(document: Document, fault: Fault) -> Fault:

@@ -84,7 +84,9 @@ class ImageModality(Modality[Image.Image, Any]):
         return Image.fromarray((shades + noise).clip(0, 255).astype(np.uint8))
 
     def accepts(self, source: Any) -> bool:
-        """Tell whether an object is a PIL image."""
+        """Tell whether an object is a PIL image, or an array of bytes (H, W, 3) or (H, W, 4)."""
+        if isinstance(source, np.ndarray):
+            return source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] in (3, 4)
         return isinstance(source, Image.Image)
 
     def _name_of(self, source: Any) -> str:

@@ -251,9 +251,11 @@ def test_a_preview_is_a_png_of_limited_size() -> None:
     assert shown.size[0] == 1024
 
 
-def test_only_pil_images_are_taken_without_a_type() -> None:
+def test_only_what_is_plainly_a_picture_is_taken_without_a_type() -> None:
     assert modality().accepts(Image.new("RGB", (1, 1)))
-    assert not modality().accepts(noise())
+    assert modality().accepts(noise())
+    assert not modality().accepts(noise()[..., 0])
+    assert not modality().accepts(noise() / 255)
     assert not modality().accepts("a.png")
 
 
