@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from polyjanus.core.errors import WiringError
 from polyjanus.core.hookspecs import hookimpl
 from polyjanus.core.registry import Registries
-from polyjanus.core.settings import BuildContext, TokenizerConfig
+from polyjanus.core.settings import BuildContext, TokenizerConfig, is_local
 
 if TYPE_CHECKING:
     from polyjanus.core.sequence.tokenizer import TextTokenizer
@@ -55,7 +56,16 @@ def _pretrained(source: str) -> TextTokenizer:
     from polyjanus.core import hf
     from polyjanus.core.sequence.tokenizer import TextTokenizer
 
-    return TextTokenizer(hf.library().AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+    try:
+        return TextTokenizer(hf.library().AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+    except (OSError, ValueError) as error:
+        if not is_local(source):
+            raise
+        raise WiringError(
+            f"the tokenizer in {source!r} cannot be read: {str(error).splitlines()[0]}",
+            paths=["text.tokenizer"],
+            hint="name a folder that has a tokenizer.json",
+        ) from error
 
 
 @hookimpl
