@@ -8,9 +8,11 @@ from typing import cast
 
 import torch
 
-from polyjanus.core.checkpoints.borrowing import borrow
+from polyjanus.core.checkpoints.assigning import assign_tensors
+from polyjanus.core.checkpoints.borrowing import LANGUAGE, borrow
+from polyjanus.core.checkpoints.opening import open_checkpoint
 from polyjanus.core.config.schema import PipelineConfig
-from polyjanus.core.errors import UsageError
+from polyjanus.core.errors import CheckpointError, PolyjanusError, UsageError, WiringError
 from polyjanus.core.model.building import Parts, add_marks, build_parts
 from polyjanus.core.model.config import UnifiedConfig
 from polyjanus.core.model.unified import UnifiedModel
@@ -18,7 +20,7 @@ from polyjanus.core.modules import Adaptor, Codec, Encoder
 from polyjanus.core.registry import Registries
 from polyjanus.core.sequence.spans import Compiler, Generation, Understanding, Vocabulary
 from polyjanus.core.sequence.tokenizer import TextTokenizer
-from polyjanus.core.settings import BuildContext
+from polyjanus.core.settings import BuildContext, locate
 
 STORED = "stored"
 """As a dtype: whatever the checkpoint has."""
@@ -48,6 +50,8 @@ def assemble(
         del parts.modules["text.head"]
     vocabulary = Vocabulary.of(tokenizer, parts.vocab_size, (whole or config).generated())
     add_marks(parts, vocabulary)
+    if config.template.type == "auto" and (lender := _lender(config, folder, registries)):
+        config = config.model_copy(update={"template": lender[0].template})
     model = UnifiedModel(UnifiedConfig.of(parts.resolved_pipeline(config), vocabulary), parts)
     template = config.template.build(BuildContext(path="template", parts={"text.tokenizer": tokenizer}, folder=folder))
     compiler = Compiler(tokenizer, template, vocabulary, parts.modalities, *_pathways(config, parts))
@@ -55,14 +59,44 @@ def assemble(
 
 
 def build_tokenizer(config: PipelineConfig, folder: Path, registries: Registries) -> TextTokenizer:
-    """Return the tokenizer; `auto` beside a backbone out of another checkpoint is that checkpoint's."""
-    settings, backbone = config.text.tokenizer, config.backbone
-    context = BuildContext(path="text.tokenizer", parts={"backbone.settings": backbone}, folder=folder)
+    """Return the tokenizer; `auto` beside a pretrained pipeline or a backbone out of one is that checkpoint's."""
+    settings = config.text.tokenizer
+    context = BuildContext(path="text.tokenizer", parts={"backbone.settings": config.backbone}, folder=folder)
     if settings.type == "auto":
-        lender = borrow(backbone, BuildContext(path="backbone", folder=folder), registries)
+        lender = _lender(config, folder, registries)
         if lender is not None:
-            settings, context = lender.pipeline.text.tokenizer, BuildContext(path=context.path, folder=lender.folder)
+            settings, context = lender[0].text.tokenizer, BuildContext(path=context.path, folder=lender[1])
     return settings.build(context)
+
+
+def _lender(config: PipelineConfig, folder: Path, registries: Registries) -> tuple[PipelineConfig, Path] | None:
+    """Return pipeline and folder of the checkpoint that the language model comes from, if it comes from one."""
+    if config.pretrained is None:
+        lender = borrow(config.backbone, BuildContext(path="backbone", folder=folder), registries)
+        return None if lender is None else (lender.pipeline, lender.folder)
+    try:
+        opened = open_checkpoint(locate(config.pretrained, folder), registries, is_verified=False)
+    except PolyjanusError as error:
+        raise WiringError(f"{config.pretrained!r} cannot be read: {error}", paths=["pretrained"]) from error
+    return opened.config, opened.folder
+
+
+def fill(assembly: Assembly, config: PipelineConfig, folder: Path, registries: Registries) -> None:
+    """Load what the settings say is pretrained: single components, and what the whole pipeline starts from."""
+    parts = assembly.parts
+    parts.load_pretrained()
+    if config.pretrained is None:
+        return
+    own = {path for path, settings in parts.settings.items() if getattr(settings, "pretrained", None)}
+    own |= set(LANGUAGE) if "backbone" in own else set()
+    opened = open_checkpoint(locate(config.pretrained, folder), registries)
+    covered = tuple(f"{path}." for path in opened.config.component_paths() if path in parts.modules and path not in own)
+    tensors = opened.tensors(lambda name: name.startswith(covered))
+    report = assign_tensors(assembly.model, tensors, device=torch.device("cpu"), dtype=torch.float32)
+    missing = [name for name in report.fresh if name.startswith(covered)]
+    if missing or report.unexpected:
+        odd = [*missing, *report.unexpected]
+        raise CheckpointError(f"does not fill this pipeline: {odd[0]} for one of {len(odd)}", where=config.pretrained)
 
 
 def _pathways(config: PipelineConfig, parts: Parts) -> tuple[dict[str, Understanding], dict[str, Generation]]:

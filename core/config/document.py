@@ -60,7 +60,7 @@ class Document:
         names = component.split(".")
         if names == ["marks"]:
             return ("modalities",)
-        return tuple(names) if names[0] in ("backbone", "text") else ("modalities", *names)
+        return tuple(names) if names[0] in ("backbone", "text", "pretrained") else ("modalities", *names)
 
 
 def read_document(

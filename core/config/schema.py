@@ -120,6 +120,13 @@ class PipelineConfig(Settings):
     """A whole pipeline: backbone, modalities, data and training."""
 
     polyjanus: Literal[1] = Field(description="version of this file format")
+    pretrained: str | None = Field(
+        default=None,
+        description="checkpoint that fills each part that it has and that names no other; a ./path or a hub id",
+    )
+    initialised_from: str | None = Field(
+        default=None, description="where the weights first came from; written by saving"
+    )
     backbone: BackboneBlock
     template: TemplateBlock = Field(default={"type": "auto"}, validate_default=True)  # type: ignore[assignment]
     text: TextConfig = Field(default={}, validate_default=True)  # type: ignore[assignment]

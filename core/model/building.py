@@ -87,6 +87,8 @@ class Parts:
     def resolved_pipeline(self, pipeline: PipelineConfig) -> dict[str, Any]:
         """Return the pipeline as plain data in which no component needs anything outside."""
         dump = pipeline.model_dump(mode="json", serialize_as_any=True)
+        if pipeline.pretrained:
+            dump |= {"pretrained": None, "initialised_from": pipeline.pretrained}
         for path, settings in self.resolved.items():
             *parents, last = path.split(".") if path == "backbone" else f"modalities.{path}".split(".")
             block = dump

@@ -262,3 +262,45 @@ def test_what_cannot_be_lent_is_told(folder: Path, plugins: Any, lent: str, said
 def test_a_folder_that_nobody_wrote_is_refused(plugins: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="neither a checkpoint nor a run"):
         open_checkpoint(tmp_path, plugins.registries)
+
+
+STARTED = """
+polyjanus: 1
+pretrained: "{source}"
+backbone: {{type: causal_lm, architecture: {{model_type: llama, hidden_size: 32, intermediate_size: 48,
+            num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 512,
+            vocab_size: {rows}}}}}
+modalities:
+  image:
+    understand:
+      encoder: {{type: siglip, architecture: {{model_type: siglip_vision_model, image_size: 16, patch_size: 8,
+                 hidden_size: 24, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2}}}}
+    generate: {{codec: {{type: vq16, pretrained: "{source}:image.generate.codec"}}, embedding: {{width: 6}}}}
+"""
+
+
+def test_a_whole_pipeline_starts_from_a_checkpoint(folder: Path, small_pipeline: Any, plugins: Any) -> None:
+    yaml = folder.parent / "started.yaml"
+    text = STARTED.format(source=folder, rows=320).replace(
+        "image_size: 16, patch_size: 8", "image_size: 16, patch_size: 4"
+    )
+    text = text.replace(
+        "intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2",
+        "intermediate_size: 48, num_hidden_layers: 2, num_attention_heads: 3, hidden_act: gelu",
+    )
+    yaml.write_text(text, encoding="utf-8")
+    started = Pipeline.from_yaml(yaml, plugins=plugins, device="cpu")
+    found = state(started)
+    assert all(torch.equal(value, found[name]) for name, value in state(small_pipeline).items())
+    assert started.compile("hello").ids == small_pipeline.compile("hello").ids
+    again = Pipeline.from_pretrained(started.save(folder.parent / "saved"), plugins=plugins, device="cpu")
+    assert again.config.pretrained is None
+    assert again.config.initialised_from == str(folder)
+    assert again.compile("hello").ids == started.compile("hello").ids
+
+
+def test_a_start_that_does_not_fit_is_told(folder: Path, plugins: Any) -> None:
+    yaml = folder.parent / "started.yaml"
+    yaml.write_text(STARTED.format(source=folder, rows=400), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="has shape"):
+        Pipeline.from_yaml(yaml, plugins=plugins, device="cpu")
