@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from PIL import Image
@@ -18,6 +19,8 @@ class GridCodec(Codec):
     """Pixels to latents (B, d, h, w), one code each in raster order, and back."""
 
     num_codebooks = 1
+    truncates: ClassVar[bool] = False
+    """Whether pixel values are cut to whole numbers, not rounded."""
     latent_width: int
     """Width d of the latents and of the vectors of the codes."""
 
@@ -70,7 +73,7 @@ class GridCodec(Codec):
             raise SequenceError(f"a picture has {self.max_codes} codes, here are {sorted(wrong)[0]}")
         grids = torch.stack([item[:, 0] for item in codes]).unflatten(-1, self.grid)
         vectors = self.vectors(grids.to(next(self.parameters()).device)).movedim(-1, 1)
-        return self.preparation.images(self.to_values(vectors))
+        return self.preparation.images(self.to_values(vectors), truncates=self.truncates)
 
     def _encode_stacked(self, pixels: Tensor) -> Tensor:
         return self.quantise(self.to_latents(self.normalise(pixels))).flatten(1).unsqueeze(-1)

@@ -40,11 +40,12 @@ class Preparation:
         """Return float32 values (B, C, H, W) of uint8 pixels, such as -1 to 1."""
         return (pixels.float() / 255 - self._channel(self.mean, pixels)) / self._channel(self.std, pixels)
 
-    def images(self, values: Tensor) -> list[Image.Image]:
-        """Return RGB pictures of normalised values (B, C, H, W)."""
+    def images(self, values: Tensor, *, truncates: bool = False) -> list[Image.Image]:
+        """Return RGB pictures of normalised values (B, C, H, W), rounded, or truncated as DeepSeek's scripts do."""
         values = values.float()
         values = values * self._channel(self.std, values) + self._channel(self.mean, values)
-        pixels = (values * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        pixels = values * 255 if truncates else (values * 255).round()
+        pixels = pixels.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         return [Image.fromarray(item[..., 0] if self.channels == 1 else item).convert("RGB") for item in pixels]
 
     def _channel(self, numbers: Sequence[float], like: Tensor) -> Tensor:

@@ -62,6 +62,9 @@ class NormalisedQuantiser(nn.Module):
 class Vq16Codec(GridCodec):
     """Convolutions, one code book, convolutions; the parts are named as in transformers' JanusVQVAE."""
 
+    truncates = True
+    """As DeepSeek's scripts write their pictures, so that they are equal byte by byte."""
+
     def __init__(
         self, architecture: dict[str, Any], preparation: Callable[[int], Preparation], context: BuildContext
     ) -> None:

@@ -115,3 +115,22 @@ def test_roles_are_those_of_the_checkpoint(small_pipeline: Any, plugins: Any, tm
     (folder / "tokenizer.json").write_text(text.replace("<|User|>", "<gone>"), encoding="utf-8")
     lacking = Pipeline.from_pretrained(folder, plugins=plugins, device="cpu")
     assert lacking.config.template.user == "User"
+
+
+def test_the_chat_template_of_an_export_says_the_same(small_pipeline: Any, picture: Any, tmp_path: Path) -> None:
+    from transformers import AutoProcessor
+
+    from polyjanus.core.checkpoints.formats import open_format
+
+    settings = small_pipeline.plugins.registries.formats.get("transformers")(type="transformers")
+    open_format(settings).write(small_pipeline.exported(), tmp_path)
+    processor = AutoProcessor.from_pretrained(tmp_path)
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}]
+    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert text == "<|User|>: <image_placeholder>\nWhat is it?\n\n<|Assistant|>:"
+    ids = processor(images=picture, text=text, generation_mode="text", return_tensors="pt").input_ids[0].tolist()
+    ours = small_pipeline.compile([picture, "What is it?"]).ids
+    assert [1, *(0 if number == 300 else number for number in ids)] == ours  # this tokenizer writes no BOS
+    turns = [*messages, {"role": "assistant", "content": "A cat."}, {"role": "user", "content": "Sure?"}]
+    text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    assert text.endswith("<|Assistant|>: A cat.<eos><|User|>: Sure?\n\n<|Assistant|>:")

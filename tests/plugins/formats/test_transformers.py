@@ -277,3 +277,63 @@ def test_bfloat16_is_kept_by_an_export_and_computes(
 def test_a_pipeline_that_is_no_janus_is_not_exported(tiny: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"image\.generate\.codec is 'fsq2d'"):
         _write(tiny, "deepseek", tmp_path)
+
+
+def test_the_long_side_is_rounded_down_where_transformers_rounds(small_pipeline: Any) -> None:
+    # 333 of 500 pixels at 384 are 255.74: DeepSeek keeps 255 rows, transformers 256
+    from PIL import Image
+
+    from polyjanus.encoders.image.pixels import Preparation
+
+    assert small_pipeline.model.part("image.understand.encoder").preparation.resize == "pad"
+    pixels = Preparation(384).pixels(Image.new("RGB", (500, 333), (255, 0, 0)))
+    assert int((pixels[0, :, 0] != 127).sum()) == 255
+
+
+def test_pixels_are_truncated_as_deepseeks_scripts_do(small_pipeline: Any) -> None:
+    codec = small_pipeline.model.part("image.generate.codec")
+    codes = torch.randint(0, 40, (1, PATCHES), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        values = codec.to_values(codec.vectors(codes.unflatten(1, (4, 4))).movedim(-1, 1))[0]
+    expected = np.clip((values.numpy().transpose(1, 2, 0) + 1) / 2 * 255, 0, 255).astype(np.uint8)
+    assert np.array_equal(np.asarray(codec.decode([codes[0].unsqueeze(1)])[0]), expected)
+
+
+def test_a_prompt_without_pictures_never_runs_the_encoder(small_pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = small_pipeline.model.part("image.understand.encoder")
+    monkeypatch.setattr(encoder, "forward", lambda items: pytest.fail("the encoder was run"))
+    small_pipeline.run("hello", max_tokens=2)
+    small_pipeline.run("hello", ["image"])
+
+
+def test_prompts_are_left_as_they_were(small_pipeline: Any) -> None:
+    ids, pixels = picture_prompt(1)
+    sequence = sequence_of(ids, pixels.clone())
+    before = list(sequence.ids)
+    draw(small_pipeline, [sequence], 5.0)
+    assert sequence.ids == before
+    assert torch.equal(sequence.items[0]["pixels"], pixels[0])
+
+
+def test_text_and_pictures_come_interleaved(small_pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = small_pipeline.model.part("text.head")
+    weight = head.weight.detach().clone()
+    weight[BEGIN] = 3 * weight.abs().max()  # a head that opens pictures often
+    monkeypatch.setattr(head, "weight", torch.nn.Parameter(weight))
+    reply = small_pipeline.run("hello", ["text", "image"], max_tokens=8)
+    kinds = {part["type"] for part in reply.parts}
+    assert "image" in kinds
+    assert reply.image.size == (16, 16)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_a_dtype_that_the_codec_cannot_compute_in_is_refused(small_folder: Path, plugins: Any, dtype: str) -> None:
+    with pytest.raises(UsageError, match=f"no dtype '{dtype}'; there are auto, float32, bfloat16 and stored"):
+        Pipeline.from_pretrained(small_folder, plugins=plugins, device="cpu", dtype=dtype)
+
+
+def test_angles_of_positions_stay_exact_in_bfloat16(small_folder: Path, plugins: Any) -> None:
+    pipeline = Pipeline.from_pretrained(small_folder, plugins=plugins, device="cpu", dtype="bfloat16")
+    angles = [value for name, value in pipeline.model.named_buffers() if name.endswith("inv_freq")]
+    assert angles and all(value.dtype == torch.float32 for value in angles)
+    assert next(pipeline.model.parameters()).dtype == torch.bfloat16
