@@ -48,7 +48,7 @@ def find_checkpoint(source: str | Path, is_foreign: Callable[[Path], bool] = _ne
 def _in_folder(folder: Path) -> Path:
     if (folder / MANIFEST).is_file():
         return folder
-    found = preferred(folder / CHECKPOINTS)
+    found = newest(folder / CHECKPOINTS)
     if found is None:
         raise CheckpointError("is neither a checkpoint nor a run with a complete one", where=str(folder))
     return found
@@ -56,7 +56,7 @@ def _in_folder(folder: Path) -> Path:
 
 def _of_yaml(path: Path) -> Path:
     for run in reversed(runs_of(path)):
-        found = preferred(run / CHECKPOINTS)
+        found = newest(run / CHECKPOINTS)
         if found is not None:
             return found
     raise CheckpointError(f"{path} is untrained", hint=f"polyjanus train {path}")
@@ -77,13 +77,8 @@ def complete(home: Path) -> Iterator[tuple[int, Path]]:
 
 
 def newest(home: Path) -> Path | None:
-    """Return the complete checkpoint of the highest step: what a run goes on from."""
+    """Return the complete checkpoint of the highest step: what stands for a run, and what it goes on from."""
     return next((path for _, path in complete(home)), None)
-
-
-def preferred(home: Path) -> Path | None:
-    """Return the checkpoint that stands for a run: the best by its validation, else the newest."""
-    return home / BEST if is_complete(home / BEST) else newest(home)
 
 
 def _from_hub(name: str) -> Path:

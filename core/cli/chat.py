@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from polyjanus.core.cli.common import Session, echo, log
-from polyjanus.core.cli.run import check_parts, read_parts, save_media
+from polyjanus.core.cli.run import check_parts, read_parts
+from polyjanus.core.cli.writing import Writer
 from polyjanus.core.errors import PolyjanusError, UsageError
 
 if TYPE_CHECKING:
@@ -86,23 +87,20 @@ class _Chat:
             self._answer(read_parts(_words(line)))
 
     def _answer(self, parts: list[Any]) -> None:
-        from polyjanus.core.generation.events import MediaReady, TextDelta
-        from polyjanus.core.reply import Reply
-
         check_parts(self.pipeline, parts)
         asked = [*self.messages, {"role": "user", "content": parts}]
-        reply = Reply(modalities=self.pipeline.compiler.modalities)
-        for event in self.pipeline.stream([asked], self.output, seed=self.seed + len(asked)):
-            reply.add(event)
-            if isinstance(event, TextDelta):
-                click.echo(event.text, nl=False)
-            elif isinstance(event, MediaReady):
-                self.written += 1
-                suffix = self.pipeline.compiler.modalities[event.modality].suffixes[0]
-                path = self.out / f"{event.modality}-{self.written}{suffix}"
-                echo(str(save_media(self.pipeline, event.modality, event.media, path)))
+        with Writer(self.pipeline, self._path) as writer:
+            for event in self.pipeline.stream([asked], self.output, seed=self.seed + len(asked)):
+                writer.take(event)
         echo("")
-        self.messages = [*asked, {"role": "assistant", "content": [self._part(part) for part in reply.parts]}]
+        reply = writer.rows[0]
+        self.messages = [*asked, {"role": "assistant", "content": [self._part(part) for part in reply]}]
+
+    def _path(self, _: int, modality: str) -> Path:
+        """Return where the next item goes."""
+        self.written += 1
+        suffix = self.pipeline.compiler.modalities[modality].suffixes[0]
+        return self.out / f"{modality}-{self.written}{suffix}"
 
     def _part(self, part: dict[str, Any]) -> dict[str, Any]:
         if part["type"] == "text":

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, echo_json, log
+from polyjanus.core.cli.common import Session, echo, echo_json
+from polyjanus.core.cli.writing import Writer, numbered
 from polyjanus.core.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from polyjanus.core.pipeline import Pipeline
-    from polyjanus.core.reply import Reply
 
 
 @click.command(
@@ -48,14 +48,12 @@ def command(session: Session, pipeline: str, words: tuple[str, ...], **options: 
         pipeline, plugins=session.plugins(), device=options["device"], inputs=inputs, outputs=output
     )
     check_parts(model, parts)
-    replies = model.run_many([parts] * options["count"], output, seed=options["seed"], max_tokens=options["max_tokens"])
-    rows = [_row(model, reply, index, options["out"], len(replies)) for index, reply in enumerate(replies)]
-    if options["as_json"]:
-        echo_json({"replies": rows})
-        return
-    for row in rows:
-        for part in row["parts"]:
-            echo(part["text"] if part["type"] == "text" else part["path"])
+    count, is_live = options["count"], options["count"] == 1 and not options["as_json"]
+    paths = _Paths(model, options["out"], count)
+    with Writer(model, paths, count, shows_text=is_live) as writer:
+        for event in model.stream([parts] * count, output, seed=options["seed"], max_tokens=options["max_tokens"]):
+            writer.take(event)
+    _print(writer.rows, as_json=options["as_json"], is_live=is_live)
 
 
 def read_parts(words: Sequence[str]) -> list[Any]:
@@ -89,31 +87,35 @@ def check_parts(pipeline: Pipeline, parts: Sequence[Any]) -> None:
             raise UsageError(f"there is no file {part['path']!r}")
 
 
-def save_media(pipeline: Pipeline, modality: str, media: Any, path: Path) -> Path:
-    """Write one medium and return where it went."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pipeline.compiler.modalities[modality].save(media, path)
-    return path
+class _Paths:
+    """Where items go: the file that was named, or one in a folder, numbered where there are several."""
+
+    def __init__(self, pipeline: Pipeline, out: Path | None, count: int) -> None:
+        self.pipeline, self.out, self.count = pipeline, out, count
+        self._seen: dict[tuple[int, str], int] = {}
+
+    def __call__(self, row: int, modality: str) -> Path:
+        """Return the path of the next item of a row."""
+        suffix = self.pipeline.compiler.modalities[modality].suffixes[0]
+        is_file = self.out is not None and self.out.suffix
+        path = Path(self.out or modality) if is_file else (self.out or Path()) / f"{modality}{suffix}"
+        place = self._seen[row, modality] = self._seen.get((row, modality), 0) + 1
+        return numbered(path, *([row + 1] if self.count > 1 else []), *([place] if place > 1 else []))
 
 
-def _row(pipeline: Pipeline, reply: Reply, index: int, out: Path | None, count: int) -> dict[str, Any]:
-    """Return a reply as plain data, its media written to files."""
-    parts: list[dict[str, str]] = []
-    several = count > 1 or sum(part["type"] != "text" for part in reply.parts) > 1
-    for place, part in enumerate(reply.parts):
-        if part["type"] == "text":
-            parts.append({"type": "text", "text": part["text"].strip()})
-            continue
-        path = _path(pipeline, part["type"], f"{index}-{place}" if several else "", out)
-        save_media(pipeline, part["type"], part["media"], path)
-        log(f"wrote {path}")
-        parts.append({"type": part["type"], "path": str(path)})
-    return {"parts": parts}
-
-
-def _path(pipeline: Pipeline, modality: str, number: str, out: Path | None) -> Path:
-    """Return where an item goes: the file that was named, numbered if there are several, or one in a folder."""
-    suffix = pipeline.compiler.modalities[modality].suffixes[0]
-    if out is None or not out.suffix:
-        return (out or Path()) / f"{modality}{f'-{number}' if number else ''}{suffix}"
-    return out.with_name(f"{out.stem}-{number}{out.suffix}") if number else out
+def _print(rows: list[list[dict[str, Any]]], *, as_json: bool, is_live: bool) -> None:
+    """Print what was not shown yet."""
+    if as_json:
+        plain = [{name: value for name, value in part.items() if name != "media"} for row in rows for part in row]
+        texts = [{**part, "text": part["text"].strip()} if part["type"] == "text" else part for part in plain]
+        cut = iter(texts)
+        echo_json({"replies": [{"parts": [next(cut) for _ in row]} for row in rows]})
+        return
+    for row in rows:
+        for index, part in enumerate(row):
+            if part["type"] != "text":
+                echo(part["path"])
+            elif not is_live:
+                echo(part["text"].strip())
+            elif index == len(row) - 1:
+                echo("")  # ends the line that was written as it came
