@@ -45,13 +45,13 @@ def test_the_best_is_the_newest_only_where_no_other_is_newer(tmp_path: Path) -> 
     assert newest(tmp_path) == tmp_path / "best"
 
 
-def test_a_run_stands_for_its_best_and_else_for_its_newest(tmp_path: Path) -> None:
+def test_a_run_stands_for_its_newest_and_its_best_goes_by_its_path(tmp_path: Path) -> None:
     home = tmp_path / "run" / CHECKPOINTS
     _make(home / "step-9", 9)
     assert find_checkpoint(tmp_path / "run") == home / "step-9"
     _make(home / "best", 5)
-    assert find_checkpoint(tmp_path / "run") == home / "best"
-    assert find_checkpoint(home / "step-9") == home / "step-9"
+    assert find_checkpoint(tmp_path / "run") == home / "step-9"
+    assert find_checkpoint(home / "best") == home / "best"
 
 
 def test_a_yaml_stands_for_the_last_run_that_has_a_checkpoint(tmp_path: Path, monkeypatch: Any) -> None:

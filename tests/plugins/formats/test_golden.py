@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from polyjanus.core.generation.choosing import Request
+from polyjanus.core.modules import guide
 from polyjanus.core.sequence.packing import collate
 from polyjanus.core.sequence.spans import Span, TokenSequence
 from polyjanus.plugins.samplers.draws import GreedySampler
@@ -16,6 +17,13 @@ pytestmark = pytest.mark.slow
 PLACE = 500
 """The id that stands where features go."""
 GUIDED = {"image": GreedySampler(5.0)}
+
+
+def difference(name: str, found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference as a share of the largest value; `pytest -s` shows it."""
+    share = float((found - expected).abs().max() / expected.abs().max())
+    print(f"{name}: differ by {share:.1e} of the largest value, {float(expected.abs().max()):.3g}")
+    return share
 
 
 def understanding(golden: dict[str, Tensor]) -> TokenSequence:
@@ -55,8 +63,7 @@ def test_understanding_features_are_deepseeks(golden: dict[str, Tensor], golden_
     with torch.no_grad():
         features = model.part("image.understand.encoder")(understanding(golden).items)
         adapted = model.part("image.understand.adaptor")(features).values
-    expected = golden["understanding_features"][0]
-    assert float((adapted - expected).abs().max() / expected.abs().max()) < 1e-4
+    assert difference("features", adapted, golden["understanding_features"][0]) < 1e-5
 
 
 def test_answers_about_a_picture_are_deepseeks(golden: dict[str, Tensor], golden_pipeline: Any) -> None:
@@ -65,7 +72,7 @@ def test_answers_about_a_picture_are_deepseeks(golden: dict[str, Tensor], golden
         embeddings, _ = model.embed(collate([sequence], pad=3))
         positions = torch.arange(len(sequence)).unsqueeze(0)
         logits = model.text_logits(model.hidden(embeddings, positions, None))[:, -8:]
-    torch.testing.assert_close(logits, golden["understanding_logits"], atol=2e-3, rtol=1e-4)
+    assert difference("text logits", logits, golden["understanding_logits"]) < 1e-5
     written = golden_pipeline.engine.generate([sequence], Request(["text"], max_tokens=16))
     text = "".join(event.text for event in written if type(event).__name__ == "TextDelta")
     assert text == golden_pipeline.tokenizer.decode(golden["understanding_greedy"][0].tolist())
@@ -79,7 +86,23 @@ def test_codes_and_their_decoding_are_deepseeks(golden: dict[str, Tensor], golde
         for name, ids in (("vq", golden["vq_ids"]), ("ids", golden["ids_in"])):
             grid = ids.long().unflatten(1, (24, 24))
             values = codec.to_values(codec.vectors(grid).movedim(-1, 1))
-            torch.testing.assert_close(avg_pool2d(values, 8), golden[f"{name}_decoded_pooled"], atol=1e-3, rtol=1e-3)
+            assert difference("decoded picture", avg_pool2d(values, 8), golden[f"{name}_decoded_pooled"]) < 1e-4
+            if name == "vq":
+                crop = values[..., 100:164, 200:264]
+                assert difference("decoded crop", crop, golden["vq_decoded_crop"]) < 1e-4
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_guided_logits_of_the_first_code_are_deepseeks(
+    golden: dict[str, Tensor], golden_pipeline: Any, number: int
+) -> None:
+    model, ids = golden_pipeline.model, golden[f"prompt_{number}"].flatten().tolist()
+    rows = torch.tensor([ids, [ids[0], *[3] * (len(ids) - 2), ids[-1]]])
+    with torch.no_grad():
+        hidden = model.hidden(model.embed_text(rows), torch.arange(len(ids)).expand(2, -1), None)[:, -1]
+        logits = model.part("image.generate.head").logits(hidden)[:, 0]
+    guided = guide(logits[0], logits[1], 5.0)
+    assert difference("guided logits", guided, golden[f"first_logits_{number}"].flatten()) < 1e-5
 
 
 @pytest.mark.parametrize("size", ["333x77", "500x333"])
