@@ -47,10 +47,10 @@ def prompt(golden: dict[str, Tensor], number: int) -> TokenSequence:
 
 
 def drawn(pipeline: Any, prompts: list[TokenSequence]) -> list[list[int]]:
-    """Return the greedy codes of several prompts drawn together; what is decoded is caught on its way."""
+    """Return the greedy codes of several prompts drawn together; nothing is decoded, for speed."""
     codec = pipeline.model.part("image.generate.codec")
     caught: list[Tensor] = []
-    codec.decode, decode = lambda codes: [caught.extend(codes), decode(codes)][1], codec.decode
+    codec.decode = lambda codes: (caught.extend(codes), [None] * len(codes))[1]
     try:
         list(pipeline.engine.generate(prompts, Request(["image"], samplers=GUIDED)))
     finally:
