@@ -44,58 +44,63 @@ class DeepSeekFormat(JanusFormat):
         """Write config.json, weights, tokenizer and the two files of the processor."""
         janus = check(exported)
         dtype = write_tensors(self.names.export(exported.tensors, exported.tensors.__getitem__), folder)
-        tower = janus.tower
-        is_large = (tower["hidden_size"], tower["patch_size"], tower["image_size"]) == (1024, 16, 384)
-        odd = {} if is_large else {"heads": tower["num_attention_heads"]}
+        language = {**language_config(janus.language), "torch_dtype": dtype}
         config = {
             "model_type": "multi_modality",
             "architectures": ["MultiModalityCausalLM"],
             "torch_dtype": dtype,
-            "language_config": {**language_config(janus.language), "torch_dtype": dtype},
-            "vision_config": {
-                "cls": "CLIPVisionTower",
-                "model_type": "vision",
-                "params": {
-                    "image_size": tower["image_size"],
-                    "model_name": LARGE,
-                    "select_feature": "same",
-                    "select_layer": -1,
-                    **odd,
-                },
-            },
+            "language_config": language,
             **_small_configs(janus),
         }
-        sizes = {"num_image_tokens": (tower["image_size"] // tower["patch_size"]) ** 2}
-        processor = {
-            "add_special_token": False,
-            "ignore_id": -100,
-            "image_tag": "<image_placeholder>",
-            "mask_prompt": True,
-            **sizes,
-            "processor_class": "VLChatProcessor",
-            "sft_format": "deepseek" if janus.is_pro else "deepseek_old",
-            **({} if janus.system in ("", SYSTEM) else {"system_prompt": janus.system}),
+        files = {
+            "config": config,
+            "processor_config": _processor(janus),
+            "preprocessor_config": _preparation(janus),
         }
-        preparation = {
-            "background_color": [int(value * 255) for value in janus.mean],
-            "do_normalize": True,
-            "image_mean": janus.mean,
-            "image_processor_type": "VLMImageProcessor",
-            "image_size": tower["image_size"],
-            "image_std": janus.std,
-            "min_size": 14,
-            "processor_class": "VLChatProcessor",
-            "rescale_factor": 1 / 255,
-        }
-        files = {"config": config, "processor_config": processor, "preprocessor_config": preparation}
         write_files(exported, folder, files)
 
 
+def _processor(janus: Janus) -> dict[str, Any]:
+    said = {} if janus.system in ("", SYSTEM) else {"system_prompt": janus.system}
+    return {
+        "add_special_token": False,
+        "ignore_id": -100,
+        "image_tag": "<image_placeholder>",
+        "mask_prompt": True,
+        "num_image_tokens": janus.patches,
+        "processor_class": "VLChatProcessor",
+        "sft_format": "deepseek" if janus.is_pro else "deepseek_old",
+        **said,
+    }
+
+
+def _preparation(janus: Janus) -> dict[str, Any]:
+    return {
+        "background_color": [int(value * 255) for value in janus.mean],
+        "do_normalize": True,
+        "image_mean": janus.mean,
+        "image_processor_type": "VLMImageProcessor",
+        "image_size": janus.tower["image_size"],
+        "image_std": janus.std,
+        "min_size": 14,
+        "processor_class": "VLChatProcessor",
+        "rescale_factor": 1 / 255,
+    }
+
+
+def _vision(tower: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of the tower; DeepSeek's own has its heads in its name."""
+    is_large = (tower["hidden_size"], tower["patch_size"], tower["image_size"]) == (1024, 16, 384)
+    size = {"image_size": tower["image_size"], "model_name": LARGE, "select_feature": "same", "select_layer": -1}
+    return size if is_large else {**size, "heads": tower["num_attention_heads"]}
+
+
 def _small_configs(janus: Janus) -> dict[str, Any]:
-    """Return the configs of aligners, head and tokenizer: pairs of a class and its parameters."""
+    """Return the configs of tower, aligners, head and tokenizer: pairs of a class and its parameters."""
     width, codec = janus.language["hidden_size"], janus.codec
     projector = {"depth": 2, "projector_type": "mlp_gelu", "n_embed": width}
     return {
+        "vision_config": _pair("CLIPVisionTower", "vision", _vision(janus.tower)),
         "aligner_config": _pair("MlpProjector", "aligner", {**projector, "input_dim": janus.tower["hidden_size"]}),
         "gen_aligner_config": _pair("MlpProjector", "gen_aligner", {**projector, "input_dim": codec["embed_dim"]}),
         "gen_head_config": _pair(

@@ -44,6 +44,11 @@ class Janus:
     placeholder_id: int
 
     @property
+    def patches(self) -> int:
+        """Return the features of one picture."""
+        return (self.tower["image_size"] // self.tower["patch_size"]) ** 2
+
+    @property
     def is_pro(self) -> bool:
         """Tell whether the roles are Janus-Pro's."""
         return self.user == PRO_ROLES["user"]

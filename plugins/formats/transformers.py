@@ -8,8 +8,9 @@ from typing import Any
 
 from polyjanus.core.checkpoints.formats import Exported
 from polyjanus.core.errors import CheckpointError
+from polyjanus.core.sequence.tokenizer import TextTokenizer
 from polyjanus.plugins.formats import read_config
-from polyjanus.plugins.formats.exporting import check, language_config, write_files, write_tensors
+from polyjanus.plugins.formats.exporting import Janus, check, language_config, write_files, write_tensors
 from polyjanus.plugins.formats.janus import HALF, SYSTEM, JanusFormat, Settings
 from polyjanus.plugins.formats.keys import TRANSFORMERS, Names
 from polyjanus.plugins.formats.tokenizer import BEGIN, END, PLACEHOLDER
@@ -57,58 +58,62 @@ class TransformersFormat(JanusFormat):
         """Write config.json, weights, tokenizer, chat template and the processor's files."""
         janus = check(exported)
         dtype = write_tensors(self.names.export(exported.tensors, exported.tensors.__getitem__), folder)
-        tower, codec, width = janus.tower, janus.codec, janus.language["hidden_size"]
-        tokenizer = exported.tokenizer
-        placeholder = janus.placeholder_id
-        patches = (tower["image_size"] // tower["patch_size"]) ** 2
-        is_tied = bool(janus.language.get("tie_word_embeddings"))
-        config = {
-            "model_type": "janus",
-            "architectures": ["JanusForConditionalGeneration"],
-            "dtype": dtype,
-            "image_token_id": placeholder,
-            "tie_word_embeddings": is_tied,
-            "text_config": {**language_config(janus.language), "tie_word_embeddings": is_tied, "dtype": dtype},
-            "vision_config": {
-                "model_type": "janus_vision_model",
-                **{key: value for key, value in tower.items() if key not in ("model_type", "intermediate_size")},
-                "mlp_ratio": tower["intermediate_size"] / tower["hidden_size"],
-                "projection_dim": width,
-                "depth": 2,
-                "num_image_tokens": patches,
-                "dtype": dtype,
-            },
-            "vq_config": {
-                "model_type": "janus_vqgan",
-                **codec,
-                "projection_dim": width,
-                "image_token_embed_dim": width,
-                "num_hidden_layers": 2,
-                "dtype": dtype,
-            },
-        }
-        generation = {
-            "bos_token_id": tokenizer.require(tokenizer.bos, "begin-of-text"),
-            "eos_token_id": tokenizer.require(tokenizer.eos, "end-of-text"),
-            "pad_token_id": tokenizer.require(tokenizer.pad, "padding"),
-            "guidance_scale": 5,
-            "generation_kwargs": {"boi_token_id": tokenizer.require(BEGIN, BEGIN)},
-        }
-        processor = {
-            "num_image_tokens": patches,
-            "processor_class": "JanusProcessor",
-            "use_default_system_prompt": True,
-        }
         files = {
-            "config": config,
-            "generation_config": generation,
-            "processor_config": processor,
-            "preprocessor_config": _preparation(tower["image_size"], janus.mean, janus.std),
+            "config": _config(janus, dtype),
+            "generation_config": _generation(exported.tokenizer),
+            "processor_config": {
+                "num_image_tokens": janus.patches,
+                "processor_class": "JanusProcessor",
+                "use_default_system_prompt": bool(janus.system),
+            },
+            "preprocessor_config": _preparation(janus.tower["image_size"], janus.mean, janus.std),
         }
         write_files(exported, folder, files)
         roles = f"{{'user': '{janus.user}', 'assistant': '{janus.assistant}'}}"
         (folder / "chat_template.jinja").write_text(f"{{%- set ROLES = {roles} %}}{CHAT}", encoding="utf-8")
         _name_tokens(folder)
+
+
+def _config(janus: Janus, dtype: str) -> dict[str, Any]:
+    """Return config.json."""
+    tower, width = janus.tower, janus.language["hidden_size"]
+    is_tied = bool(janus.language.get("tie_word_embeddings"))
+    return {
+        "model_type": "janus",
+        "architectures": ["JanusForConditionalGeneration"],
+        "dtype": dtype,
+        "image_token_id": janus.placeholder_id,
+        "tie_word_embeddings": is_tied,
+        "text_config": {**language_config(janus.language), "tie_word_embeddings": is_tied, "dtype": dtype},
+        "vision_config": {
+            "model_type": "janus_vision_model",
+            **{key: value for key, value in tower.items() if key not in ("model_type", "intermediate_size")},
+            "mlp_ratio": tower["intermediate_size"] / tower["hidden_size"],
+            "projection_dim": width,
+            "depth": 2,
+            "num_image_tokens": janus.patches,
+            "dtype": dtype,
+        },
+        "vq_config": {
+            "model_type": "janus_vqgan",
+            **janus.codec,
+            "projection_dim": width,
+            "image_token_embed_dim": width,
+            "num_hidden_layers": 2,
+            "dtype": dtype,
+        },
+    }
+
+
+def _generation(tokenizer: TextTokenizer) -> dict[str, Any]:
+    """Return generation_config.json, every id out of the tokenizer."""
+    return {
+        "bos_token_id": tokenizer.require(tokenizer.bos, "begin-of-text"),
+        "eos_token_id": tokenizer.require(tokenizer.eos, "end-of-text"),
+        "pad_token_id": tokenizer.require(tokenizer.pad, "padding"),
+        "guidance_scale": 5,
+        "generation_kwargs": {"boi_token_id": tokenizer.require(BEGIN, BEGIN)},
+    }
 
 
 def _preparation(size: int, mean: list[float], std: list[float]) -> dict[str, Any]:
