@@ -128,6 +128,7 @@ def compute_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         is_native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if is_native else torch.float32
-    if name not in ("float32", "bfloat16"):
-        raise UsageError(f"no dtype {name!r}; there are auto, float32, bfloat16 and {STORED}")
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise UsageError(f"no dtype {name!r}; there are auto, {', '.join(known)} and {STORED}")
+    return known[name]

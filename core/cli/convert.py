@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--dtype",
     default="stored",
     show_default=True,
-    type=click.Choice(["stored", "float32", "bfloat16"]),
+    type=click.Choice(["stored", "float32", "bfloat16", "float16"]),
     help="How floating tensors are written.",
 )
 @click.pass_obj

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CELL = 96
 CAPTION = 18
+TITLE = 100
+"""Pixels of the picture's cells, captions and row titles."""
 
 
 @click.command(name="demo")
@@ -57,13 +59,15 @@ def _picture(scores: Sequence[Score], modalities: Mapping[str, Modality[Any, Any
 
     columns = max((len(score.samples) for score in scores), default=1) or 1
     height = CELL + CAPTION
-    sheet = Image.new("RGB", (columns * CELL, max(len(scores), 1) * height), "white")
+    sheet = Image.new("RGB", (TITLE + columns * CELL, max(len(scores), 1) * height), "white")
     draw = ImageDraw.Draw(sheet)
     for row, score in enumerate(scores):
+        draw.text((6, row * height + CAPTION + CELL // 2), f"{score.input} → {score.output}", fill="black", anchor="lm")
         for column, sample in enumerate(score.samples):
             png = modalities[sample.modality].preview(sample.media)
             cell = Image.open(io.BytesIO(png)).convert("RGB")
             cell = cell.resize((CELL - 8, CELL - 8), Image.Resampling.LANCZOS)
-            sheet.paste(cell, (column * CELL + 4, row * height + CAPTION))
-            draw.text((column * CELL + CELL // 2, row * height + 3), sample.caption, fill="black", anchor="ma")
+            left = TITLE + column * CELL
+            sheet.paste(cell, (left + 4, row * height + CAPTION))
+            draw.text((left + CELL // 2, row * height + 3), sample.caption, fill="black", anchor="ma")
     return sheet
