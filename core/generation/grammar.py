@@ -88,7 +88,6 @@ class Row:
     def open(self, modality: str) -> None:
         """Begin an item: its opening mark is fed next."""
         self.mode = modality
-        self.frames = []
         self.inputs.append(self.grammar.vocabulary.begins[modality])
 
     def open_next(self) -> None:

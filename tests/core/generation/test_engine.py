@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -6,6 +8,7 @@ import pytest
 import torch
 
 from polyjanus.core.errors import SequenceError, UsageError
+from polyjanus.core.generation.cache import SlotCache
 from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.events import Done, MediaReady, TextDelta
 from polyjanus.core.generation.slow import generate_slowly
@@ -154,3 +157,71 @@ def test_a_reply_ends_where_the_positions_of_the_backbone_do(make_tiny: Callable
     assert done.reason == "length"
     with pytest.raises(SequenceError, match="the backbone takes 40"):
         pipeline.run("x" * 20, ["image"])
+
+
+@pytest.fixture(scope="module")
+def two_kinds(plugins: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A pipeline that generates two modalities of one type, one of them unguided and of open length."""
+    from polyjanus.core.pipeline import Pipeline
+
+    path = tmp_path_factory.mktemp("two") / "two.yaml"
+    path.write_text(
+        """
+polyjanus: 1
+backbone:
+  type: causal_lm
+  architecture: {model_type: llama, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2,
+                 num_attention_heads: 4, max_position_embeddings: 512}
+template: {type: janus, user: User, assistant: Assistant}
+modalities:
+  photo:
+    type: image
+    generate:
+      codec: {type: fsq2d, size: 16, downsample: 8, levels: [4, 4], width: 8}
+      sampler: {type: guided, scale: 3}
+  sketch:
+    type: image
+    generate: {codec: {type: fsq2d, size: 24, channels: 1, downsample: 8, levels: [3, 3], width: 8}, layout: ended,
+               sampler: {type: guided, scale: 1}}
+""",
+        encoding="utf-8",
+    )
+    pipeline = Pipeline.from_yaml(path, plugins=plugins, device="cpu")
+    marks = pipeline.model.part("marks").head.weight
+    noise = torch.randn(2, 32, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        pipeline.model.part("text.head").weight.mul_(10)
+        marks[[0, 2]] = pipeline.model.part("text.head").weight[:256].abs().mean() * 6 * noise
+    return pipeline
+
+
+@pytest.mark.parametrize("output", [("text", "photo", "sketch"), ("sketch", "photo"), ("photo",)])
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_of_one_batch_may_be_in_different_modalities(two_kinds: Any, output: Any, seed: int) -> None:
+    prompts = ["a", "something longer", "b c", "d"]
+    request = Request(output, seed=seed, max_tokens=10)
+    fast = _written(two_kinds, prompts, request)
+    for row, prompt in enumerate(prompts):
+        text, media = _slowly(two_kinds, prompt, request, row)
+        assert fast[row][0] == text
+        assert [item.shape for item in fast[row][1]] == [item.shape for item in media]
+        for mine, theirs in zip(fast[row][1], media, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_closing_a_stream_frees_its_rows(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    caches: weakref.WeakSet[SlotCache] = weakref.WeakSet()
+
+    def make(*arguments: Any) -> SlotCache:
+        cache = SlotCache(*arguments)
+        caches.add(cache)
+        return cache
+
+    monkeypatch.setattr("polyjanus.core.generation.engine.SlotCache", make)
+    events = tiny.stream(["x"] * 4, ["image"])
+    next(events)
+    assert len(caches) == 2  # the rows', and the prefix of their twins
+    events.close()
+    del events
+    gc.collect()
+    assert not caches
