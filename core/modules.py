@@ -171,7 +171,8 @@ class Backbone(nn.Module, ABC):
         """Return hidden states (B, N, d) of embeddings (B, N, d).
 
         `positions` (B, N) count from zero within each document. `mask` is boolean (B, N, M), true where a query may
-        look, and None for plain causal attention. With a `cache`, the M keys are those that it holds afterwards.
+        look, and None for plain causal attention: with a `cache`, whose M keys are those that it holds afterwards, a
+        single position then sees all of them.
         """
 
     def reset_text(self, module: nn.Module) -> None:

@@ -49,6 +49,8 @@ class CausalBackbone(Backbone):
             decoder = self._decoder(cache)
             if decoder is not None:
                 return decoder(embeddings, positions, self._layer_masks(mask, positions, cache), cache)
+            if mask is None:
+                mask = torch.ones_like(cache.key_positions(positions), dtype=torch.bool).unsqueeze(1)
         output = self.transformer(
             inputs_embeds=embeddings,
             position_ids=positions,
@@ -67,9 +69,10 @@ class CausalBackbone(Backbone):
 
     def _layer_masks(self, mask: Tensor | None, positions: Tensor, cache: Any) -> list[Tensor | None]:
         """Return the mask (R, 1, M) of every layer."""
-        if self._window is None or mask is None:
+        if self._window is None:
             return [mask] * self.num_layers
-        sliding = mask & self._near(positions, cache)
+        near = self._near(positions, cache)
+        sliding = near if mask is None else near & mask
         return [sliding if kind == "sliding_attention" else mask for kind in self._layer_types]
 
     def _near(self, positions: Tensor, cache: Any) -> Tensor:
