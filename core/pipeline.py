@@ -26,14 +26,12 @@ from polyjanus.core.generation.events import Event
 from polyjanus.core.manager import Plugins, load_plugins
 from polyjanus.core.model.config import UnifiedConfig
 from polyjanus.core.modules import Sampler
+from polyjanus.core.prompts import Prompt, as_messages
 from polyjanus.core.reply import Reply
 from polyjanus.core.sequence.packing import Batch, collate
 from polyjanus.core.sequence.spans import TokenSequence
 from polyjanus.core.sequence.tokenizer import TextTokenizer
 from polyjanus.core.settings import BuildContext
-
-Prompt = Any
-"""Text, a medium or its path in a part, a list of these, or a list of messages."""
 
 
 class Pipeline:
@@ -49,6 +47,8 @@ class Pipeline:
         self.compiler = assembly.compiler
         self.parts = assembly.parts
         self.plugins = plugins
+        self.source: Path | None = None
+        """The folder of the checkpoint, where it comes from one."""
         end = self.tokenizer.require(self.compiler.template.end_of_turn, "end-of-turn")
         self.engine = Engine(self.model, self.tokenizer, end)
 
@@ -101,7 +101,9 @@ class Pipeline:
             built = assemble(
                 config, opened.folder, plugins.registries, whole=whole, writes_text=writes is None or "text" in writes
             )
-        return cls(config, built, plugins, whole)._take(opened, device, dtype)
+        pipeline = cls(config, built, plugins, whole)
+        pipeline.source = opened.folder
+        return pipeline._take(opened, device, dtype)
 
     def _take(self, opened: Opened, device: str, dtype: str) -> Pipeline:
         """Take the tensors of a checkpoint in place of the model's own."""
@@ -148,25 +150,13 @@ class Pipeline:
         """Tell whether all of the checkpoint was read."""
         return self.config == self.whole and self.model.has("text.head")
 
+    def __repr__(self) -> str:
+        """Return what it reads and writes."""
+        return f"Pipeline(understands {['text', *self.compiler.understandings]}, writes {self.outputs})"
+
     def messages(self, prompt: Prompt) -> list[dict[str, Any]]:
         """Return messages of whatever a user may hand over."""
-        if isinstance(prompt, list) and prompt and all(_is_message(entry) for entry in cast("list[Any]", prompt)):
-            return cast("list[dict[str, Any]]", prompt)
-        entries = cast("list[Any]", prompt) if isinstance(prompt, list) else [prompt]
-        if not entries:
-            raise UsageError("the prompt is an empty list", hint="hand over text, a medium, or a list of these")
-        return [{"role": "user", "content": [self._part(entry) for entry in entries]}]
-
-    def _part(self, entry: Any) -> Any:
-        if isinstance(entry, str | dict):
-            return cast(Any, entry)
-        for name, modality in self.compiler.modalities.items():
-            if name in self.compiler.understandings and modality.accepts(entry):
-                return {"type": name, modality.keys[0]: entry}
-        raise UsageError(
-            f"a {type(entry).__name__} is of no modality of this pipeline",
-            hint="hand over text, a medium, a part such as {'type': 'image', 'path': …}, or a list of these",
-        )
+        return as_messages(prompt, self.compiler.modalities, self.compiler.understandings)
 
     def run(self, prompt: Prompt, output: Sequence[str] = ("text",), **options: Any) -> Reply:
         """Return the reply to one prompt; options are those of `run_many`."""
@@ -179,11 +169,15 @@ class Pipeline:
         once. `seed`, `max_tokens` and `samplers` (settings by output) are optional.
         """
         replies = [Reply(modalities=self.compiler.modalities) for _ in prompts]
-        for event in self.stream(prompts, output, **options):
+        for event in self.stream_many(prompts, output, **options):
             replies[event.row].add(event)
         return replies
 
-    def stream(
+    def stream(self, prompt: Prompt, output: Sequence[str] = ("text",), **options: Any) -> Iterator[Event]:
+        """Yield the events of the reply to one prompt while it is written; options are those of `run_many`."""
+        return self.stream_many([prompt], output, **options)
+
+    def stream_many(
         self,
         prompts: Sequence[Prompt],
         output: Sequence[str] = ("text",),
@@ -194,8 +188,10 @@ class Pipeline:
     ) -> Iterator[Event]:
         """Yield the events of replies while they are written; closing the iterator ends the work."""
         self.model.eval()
-        if max_tokens < 1:
-            raise UsageError(f"max_tokens must be at least 1, not {max_tokens}")
+        if isinstance(prompts, str):
+            raise UsageError("many prompts come as a list", hint="for one prompt there are `run` and `stream`")
+        if max_tokens < 1 or not isinstance(cast(object, seed), int):
+            raise UsageError(f"max_tokens is a number from 1 and seed a whole number, not {max_tokens!r} and {seed!r}")
         if not prompts:
             return
         sequences = [self.compile(prompt) for prompt in prompts]
@@ -275,10 +271,6 @@ class Pipeline:
                 "version": origin.version,
             }
         return {"components": components}
-
-
-def _is_message(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and "role" in entry
 
 
 def _messages_of(row: Any) -> Any:

@@ -52,6 +52,6 @@ class Reply:
             if self.parts and self.parts[-1]["type"] == "text":
                 self.parts[-1]["text"] += event.text
             else:
-                self.parts.append({"type": "text", "text": event.text})
+                self.parts.append({"type": "text", "text": event.text.lstrip(" ")})
         elif isinstance(event, MediaReady):
             self.parts.append({"type": event.modality, "media": event.media})

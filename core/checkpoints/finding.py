@@ -40,7 +40,10 @@ def find_checkpoint(source: str | Path, is_foreign: Callable[[Path], bool] = _ne
     name = str(source)
     if name in shipped():
         return shipped()[name]
-    if is_local(name) or "/" not in name or path.suffix in {".yaml", ".yml"}:
+    if path.parent != Path() and path.parent.is_dir():
+        beside = sorted(entry.name for entry in path.parent.iterdir() if entry.is_dir() and entry.name[0] != ".")
+        raise UsageError(f"there is no {name!r}{suggest(path.name, beside, noun=f'in {path.parent}')}")
+    if is_local(name) or name.count("/") != 1 or path.suffix in {".yaml", ".yml"}:
         raise UsageError(f"there is no pipeline {name!r}{suggest(name, shipped(), noun='shipped')}")
     return _from_hub(name)
 
@@ -83,12 +86,17 @@ def newest(home: Path) -> Path | None:
 
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     repository, _, revision = name.partition("@")
     try:
         return Path(snapshot_download(repository, revision=revision or None))
-    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
         raise UsageError(
             f"{name!r} is no path, no shipped pipeline and could not be fetched from the hub",
             hint=f"shipped: {', '.join(shipped()) or 'none'}; the hub said: {str(error).splitlines()[0]}",

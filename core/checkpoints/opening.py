@@ -55,4 +55,6 @@ def _read_saved(folder: Path, registries: Registries) -> PipelineConfig:
             f"{entry['distribution']} {entry['version']}".strip()
             for entry in read_manifest(folder).get("components", {}).values()
         }
-        raise ConfigError(error.faults, hint=f"made with: {', '.join(sorted(made_with))}") from error
+        files = " ".join(f"--plugin {name}" for name in sorted(made_with) if name.endswith(".py"))
+        remedy = f"; add {files}" if files else ""
+        raise ConfigError(error.faults, hint=f"made with: {', '.join(sorted(made_with))}{remedy}") from error

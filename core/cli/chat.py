@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, log
+from polyjanus.core.cli.common import Session, echo, log, note_unfinished
 from polyjanus.core.cli.run import check_parts, read_parts
 from polyjanus.core.cli.writing import Writer
-from polyjanus.core.errors import PolyjanusError, UsageError
+from polyjanus.core.errors import PolyjanusError, UsageError, suggest
 
 if TYPE_CHECKING:
     from polyjanus.core.pipeline import Pipeline
@@ -36,9 +36,10 @@ def command(session: Session, pipeline: str, output: str, out: Path, seed: int, 
     from polyjanus.core.pipeline import Pipeline
 
     model = Pipeline.from_pretrained(pipeline, plugins=session.plugins(), device=device)
+    note_unfinished(model.source or Path())
     chat = _Chat(model, output.split(","), out, seed)
     log(f"{pipeline}: understands text, {', '.join(model.compiler.understandings)}; writes {', '.join(model.outputs)}")
-    log("/help for help, /quit to leave")
+    log(f"answers are {output}; /output image changes that; /help for help, /quit to leave")
     while (line := _read_line()) is not None and line.strip() != "/quit":
         try:
             chat.take(line.strip())
@@ -65,6 +66,14 @@ def _words(line: str) -> list[str]:
     return [f"--{command[1:]}", file, *text]
 
 
+def _known(output: list[str], pipeline: Pipeline) -> list[str]:
+    """Return the outputs, each of which the pipeline can write."""
+    for name in output:
+        if name not in pipeline.outputs:
+            raise UsageError(f"no output {name!r}{suggest(name, pipeline.outputs, noun='outputs')}")
+    return output
+
+
 class _Chat:
     """One conversation."""
 
@@ -82,15 +91,18 @@ class _Chat:
         elif line == "/new":
             self.messages = []
         elif line.startswith("/output "):
-            self.output = [name.strip() for name in line.removeprefix("/output ").split(",")]
+            self.output = _known([name.strip() for name in line.removeprefix("/output ").split(",")], self.pipeline)
         else:
+            command = line.split()[0][1:]
+            if line.startswith("/") and command not in self.pipeline.compiler.understandings:
+                raise UsageError(f"no command /{command}", hint=HELP)
             self._answer(read_parts(_words(line)))
 
     def _answer(self, parts: list[Any]) -> None:
         check_parts(self.pipeline, parts)
         asked = [*self.messages, {"role": "user", "content": parts}]
         with Writer(self.pipeline, self._path) as writer:
-            for event in self.pipeline.stream([asked], self.output, seed=self.seed + len(asked)):
+            for event in self.pipeline.stream(asked, self.output, seed=self.seed + len(asked)):
                 writer.take(event)
         echo("")
         reply = writer.rows[0]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from polyjanus.core.errors import PluginError, UsageError
+
 if TYPE_CHECKING:
     from polyjanus.core.config.reading import Loaded
     from polyjanus.core.manager import Plugins
@@ -52,6 +54,8 @@ class Session:
         files = [*filter(None, named.split(os.pathsep)), *self.plugin_files]
         plugins = load_plugins(files, third_party=self.third_party)
         for name, reason in plugins.broken.items():
+            if any(Path(name) == Path(file).expanduser().resolve() for file in self.plugin_files):
+                raise PluginError(f"--plugin {name} could not be loaded: {reason}")
             log(f"warning: plugin {name} could not be loaded: {reason}")
         for registry in plugins.registries:
             for sentence in registry.conflicts():
@@ -72,6 +76,25 @@ def echo_json(value: Any) -> None:
 def log(text: str) -> None:
     """Write a line that is not a result to stderr."""
     click.echo(text, err=True)
+
+
+def note_unfinished(folder: Path) -> None:
+    """Say on stderr if the training of a checkpoint stopped before its end."""
+    try:
+        training = json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("training")
+    except (OSError, ValueError):
+        return
+    if training and training["step"] < training["steps"]:
+        place = f"step {training['step']} of {training['steps']}, in stage {training['stage']!r}"
+        log(f"note: the training of {folder} stopped at {place}")
+
+
+def only_overrides(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments, each of which must be `key.path=value`."""
+    for argument in arguments:
+        if "=" not in argument:
+            raise UsageError(f"{argument!r} is no override", hint="write key.path=value, such as training.seed=1")
+    return list(arguments)
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

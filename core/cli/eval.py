@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, echo_json
+from polyjanus.core.cli.common import Session, echo, echo_json, note_unfinished
 from polyjanus.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def command(session: Session, pipeline: str, limit: int | None, seed: int, devic
     from polyjanus.core.pipeline import Pipeline
 
     model = Pipeline.from_pretrained(pipeline, plugins=session.plugins(), device=device)
+    note_unfinished(model.source or Path())
     if not model.config.evaluation:
         raise UsageError(f"{pipeline} has no 'evaluation' block", hint="add one to its YAML and train it again")
     scores = [score for _, score in evaluate(model, limit=limit, seed=seed)]

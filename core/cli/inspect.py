@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, echo_json, split_overrides
+from polyjanus.core.cli.common import Session, echo, echo_json, only_overrides
 from polyjanus.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], mermaid: b
     from polyjanus.core.cli.validate import wiring_fault
     from polyjanus.core.model.wiring import check_wiring
 
-    _, changed = split_overrides(overrides)
+    changed = only_overrides(overrides)
     loaded = session.read(yaml, changed)
     wiring = check_wiring(loaded, session.registries())
     if wiring.faults:

@@ -81,8 +81,9 @@ def _polyjanus(session: Session, debug: bool, files: tuple[str, ...], no_plugins
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; a user's fault is one message on stderr and status 2."""
     session = Session()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _polyjanus.main(arguments, prog_name="polyjanus", standalone_mode=False, obj=session)
+        status = _polyjanus.main(_plugins_first(words), prog_name="polyjanus", standalone_mode=False, obj=session)
     except click.ClickException as error:
         error.show()
         return USAGE
@@ -95,6 +96,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show(session, f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return USAGE
     return status if isinstance(status, int) else 0
+
+
+def _plugins_first(words: list[str]) -> list[str]:
+    """Return the words of a command line with `--plugin FILE` before the command, wherever it was written."""
+    first: list[str] = []
+    rest: list[str] = []
+    while words:
+        word = words.pop(0)
+        if word == "--plugin" and words:
+            first += [word, words.pop(0)]
+        else:
+            (first if word.startswith("--plugin=") else rest).append(word)
+    return first + rest
 
 
 def _show(session: Session, message: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, echo_json
+from polyjanus.core.cli.common import Session, echo, echo_json, note_unfinished
 from polyjanus.core.cli.writing import Writer, numbered
 from polyjanus.core.errors import UsageError, suggest
 
@@ -47,11 +47,12 @@ def command(session: Session, pipeline: str, words: tuple[str, ...], **options: 
     model = Pipeline.from_pretrained(
         pipeline, plugins=session.plugins(), device=options["device"], inputs=inputs, outputs=output
     )
+    note_unfinished(model.source or Path())
     check_parts(model, parts)
     count, is_live = options["count"], options["count"] == 1 and not options["as_json"]
     paths = _Paths(model, options["out"], count)
     with Writer(model, paths, count, shows_text=is_live) as writer:
-        for event in model.stream([parts] * count, output, seed=options["seed"], max_tokens=options["max_tokens"]):
+        for event in model.stream_many([parts] * count, output, seed=options["seed"], max_tokens=options["max_tokens"]):
             writer.take(event)
     _print(writer.rows, as_json=options["as_json"], is_live=is_live)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, log, split_overrides
+from polyjanus.core.cli.common import Session, echo, log, only_overrides
 from polyjanus.core.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bo
     from polyjanus.core.config.resolved import resolved
     from polyjanus.core.training.loop import Training
 
-    _, changed = split_overrides(overrides)
+    changed = only_overrides(overrides)
     loaded = session.read(yaml, changed)
     home = yaml.absolute().parent
     folder: Path | None = options["folder"]
@@ -53,7 +53,12 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bo
         training = Training(pipeline, run, home, bar)
         if checkpoint is not None:
             training.resume(checkpoint)
-        training.run()
+        try:
+            training.run()
+        except (KeyboardInterrupt, SystemExit):
+            again = " ".join(["polyjanus train", str(yaml), *overrides, "--resume"])
+            log(f"stopped after step {training.progress.total} and saved; go on with: {again}")
+            raise
     echo(str(run))
 
 

@@ -57,7 +57,7 @@ class Writer:
             parts.append({"type": "text", "text": event.text})
             shown = event.text.lstrip()
         if self.shows_text:
-            click.echo(shown, nl=False)
+            click.echo("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in shown), nl=False)
 
     def _add_media(self, event: MediaReady) -> None:
         path = self.path_of(event.row, event.modality)

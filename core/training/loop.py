@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from polyjanus.core.settings import BuildContext
 from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.log import LOG, Display, Record, append, trim_log
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
-from polyjanus.core.training.state import Progress, changes, read_optimizer, read_progress, step_seed, write_state
+from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, step_seed, write_state
 from polyjanus.core.training.stopping import Stopping
 
 SHOWN = 8
@@ -64,12 +65,13 @@ class Training:
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint whose weights the pipeline has; refuse one that other settings made."""
         self.progress, settings = read_progress(checkpoint)
-        changed = sorted(changes(settings, self.fingerprint()))
+        now = json.loads(json.dumps(self.fingerprint()))
+        changed = [f"{path} was {old!r:.60}, is {new!r:.60}" for path, old, new in differences(settings, now)]
         if changed:
             raise TrainingError(
-                f"the run was made with other settings: {', '.join(changed)}",
+                f"the run was made with other settings: {'; '.join(changed)}",
                 where=str(checkpoint),
-                hint="start a new run, or put the settings back",
+                hint="repeat the overrides that the run was started with, or start a new run",
             )
         self.resumed_from, self._saved = checkpoint, self.progress.total
         trim_log(self.folder / LOG, self.progress.total)
@@ -256,7 +258,14 @@ class Training:
             shutil.rmtree(path, ignore_errors=True)
 
     def _write(self, target: Path, optimizer: torch.optim.Optimizer) -> None:
-        with atomic_dir(target, step=self.progress.total, **self.pipeline.manifest()) as draft:
+        stages = self.config.stages
+        done = min(self.progress.stage, len(stages) - 1)
+        training = {
+            "stage": stages[done].name,
+            "step": self.progress.total,
+            "steps": sum(stage.steps for stage in stages),
+        }
+        with atomic_dir(target, step=training["step"], training=training, **self.pipeline.manifest()) as draft:
             self.pipeline.write(draft)
             write_state(draft, self.progress, optimizer, self.fingerprint())
         self.pipeline.plugins.manager.hook.checkpoint_saved(folder=target, step=self.progress.total)

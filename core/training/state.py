@@ -67,11 +67,23 @@ def read_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
+def changes(before: Any, after: Any) -> Iterator[str]:
     """Yield the dotted paths at which two trees of settings differ."""
+    return (path for path, _, _ in differences(before, after))
+
+
+def differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted paths at which two trees of settings differ, and both values."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         old, new = cast("Mapping[str, Any]", before), cast("Mapping[str, Any]", after)
         for key in sorted({*old, *new}):
-            yield from changes(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+            yield from differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif (
+        isinstance(before, list)
+        and isinstance(after, list)
+        and len(cast("list[Any]", before)) == len(cast("list[Any]", after))
+    ):
+        for index, (was, now) in enumerate(zip(cast("list[Any]", before), cast("list[Any]", after), strict=True)):
+            yield from differences(was, now, f"{path}.{index}")
     elif json.dumps(before) != json.dumps(after):
-        yield path
+        yield path, before, after

@@ -45,7 +45,7 @@ def read_vision_architecture(pretrained: str, context: BuildContext) -> dict[str
     name, revision, component = split_source(pretrained)
     if component:
         raise WiringError(
-            f"{context.path}: {pretrained!r} names a component; this encoder reads whole vision checkpoints",
+            f"{pretrained!r} names a component; this encoder reads whole vision checkpoints",
             paths=[context.path],
             hint=f"write {name!r}",
         )
@@ -69,7 +69,7 @@ def config_from(architecture: dict[str, Any], context: BuildContext) -> Any:
     unknown = sorted(set(architecture) - known)
     if unknown:
         raise WiringError(
-            f"{context.path}: {config.model_type!r} has no {unknown[0]!r}{suggest(unknown[0], known)}",
+            f"{config.model_type!r} has no {unknown[0]!r}{suggest(unknown[0], known)}",
             paths=[context.path],
         )
     return config
@@ -82,7 +82,7 @@ def side_of(config: Any, name: str, context: BuildContext) -> int:
         value = value[0]
     if not isinstance(value, int):
         raise WiringError(
-            f"{context.path}: model_type {config.model_type!r} has no square {name!r}",
+            f"model_type {config.model_type!r} has no square {name!r}",
             paths=[context.path],
             hint="known are vision transformers with square patches",
         )
@@ -96,7 +96,7 @@ def _known_keys(config: Any) -> set[str]:
 def build_tower(architecture: dict[str, Any], context: BuildContext, model_type: str | None = None) -> Any:
     """Return a vision model of transformers, its weights fresh, its pooling layers left out, all its buffers kept."""
     if "model_type" not in architecture and model_type is None:
-        raise WiringError(f"{context.path}: 'architecture' lacks a 'model_type'", paths=[context.path])
+        raise WiringError("'architecture' lacks a 'model_type'", paths=[context.path])
     config = config_from({"model_type": model_type, **architecture}, context)
     side_of(config, "patch_size", context)  # before anything as large as a language model is built
     if hasattr(config, "vision_use_head"):
@@ -105,7 +105,7 @@ def build_tower(architecture: dict[str, Any], context: BuildContext, model_type:
         tower = library().AutoModel.from_config(config)
     except ValueError as error:
         raise WiringError(
-            f"{context.path}: transformers has no vision model for model_type {config.model_type!r}",
+            f"transformers has no vision model for model_type {config.model_type!r}",
             paths=[context.path],
         ) from error
     if isinstance(getattr(tower, "pooler", None), nn.Module):
@@ -201,7 +201,7 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 def _unreadable(pretrained: str, context: BuildContext, error: Exception) -> WiringError:
     reason = str(error).strip().split("\n")[0]
     return WiringError(
-        f"{context.path}: {pretrained!r} could not be read: {reason}",
+        f"{pretrained!r} could not be read: {reason}",
         paths=[context.path],
         hint="a local folder starts with './', '../', '/' or '~'; a hub id must be reachable or in the cache",
     )

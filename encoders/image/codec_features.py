@@ -53,10 +53,8 @@ def find_codec(path: str, context: BuildContext) -> GridCodec:
     """Return the codec at a component path; what is not there, or has no latents, is a WiringError."""
     codecs = {name: part for name, part in context.parts.items() if isinstance(part, Codec)}
     if path not in codecs:
-        raise WiringError(
-            f"{context.path}: there is no codec {path!r}{suggest(path, codecs, noun='codecs')}", paths=[context.path]
-        )
+        raise WiringError(f"there is no codec {path!r}{suggest(path, codecs, noun='codecs')}", paths=[context.path])
     codec = codecs[path]
     if not isinstance(codec, GridCodec):
-        raise WiringError(f"{context.path}: the codec {path!r} gives no features of images", paths=[context.path, path])
+        raise WiringError(f"the codec {path!r} gives no features of images", paths=[context.path, path])
     return codec

@@ -38,7 +38,7 @@ class HfVisionEncoder(Encoder):
         self.width = config.hidden_size
         if size % patch:
             raise WiringError(
-                f"{context.path}: size {size} is no multiple of the patch size {patch}",
+                f"size {size} is no multiple of the patch size {patch}",
                 paths=[context.path],
                 hint=f"set 'size' to {size // patch * patch or patch}",
             )

@@ -26,7 +26,7 @@ class SiglipEncoder(Encoder):
         super().__init__()
         if architecture.get("model_type", MODEL_TYPE) != MODEL_TYPE:
             raise WiringError(
-                f"{context.path}: 'siglip' takes SigLIP of fixed resolution, not {architecture['model_type']!r}",
+                f"'siglip' takes SigLIP of fixed resolution, not {architecture['model_type']!r}",
                 paths=[context.path],
                 hint="other vision transformers load as 'hf_vision'",
             )

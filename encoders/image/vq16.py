@@ -125,9 +125,7 @@ def read_architecture(pretrained: str, context: BuildContext) -> dict[str, Any]:
     elif model_type == JANUS["model_type"]:
         known = config
     else:
-        raise WiringError(
-            f"{context.path}: {pretrained!r} is {model_type!r} and holds no Janus tokenizer", paths=[context.path]
-        )
+        raise WiringError(f"{pretrained!r} is {model_type!r} and holds no Janus tokenizer", paths=[context.path])
     return describe(config_of({**JANUS, **known}, None))
 
 

@@ -59,7 +59,7 @@ def test_an_attribute_of_no_modality_is_named(tiny: Any) -> None:
         _ = tiny.run("x", **FORCED).audio
 
 
-@pytest.mark.parametrize("prompt", [3, None, object(), ["a", 3.5], b"bytes", Path("a.png"), ("a", "b"), {1, 2}])
+@pytest.mark.parametrize("prompt", [3, None, object(), ["a", 3.5], b"bytes", Path("a.xyz"), ("a", "b"), {1, 2}])
 def test_an_object_of_no_modality_is_refused_with_a_hint(tiny: Any, prompt: Any) -> None:
     with pytest.raises(UsageError, match=r"of no modality of this pipeline(.|\n)*hand over text, a medium"):
         tiny.run(prompt)
@@ -153,3 +153,22 @@ def test_building_a_pipeline_leaves_the_random_numbers_alone(make_tiny: Any) -> 
     state = torch.get_rng_state()
     make_tiny()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_path_is_read_as_the_medium_that_its_suffix_says(tiny: Any, picture: Any, tmp_path: Path) -> None:
+    picture.save(tmp_path / "p.png")
+    assert tiny.messages([tmp_path / "p.png", "what?"])[0]["content"][0] == {
+        "type": "image",
+        "path": str(tmp_path / "p.png"),
+    }
+    assert tiny.run([tmp_path / "p.png", "what?"], max_tokens=2).text is not None
+
+
+def test_many_prompts_are_a_list_and_a_stream_takes_one(tiny: Any) -> None:
+    with pytest.raises(UsageError, match="many prompts come as a list"):
+        tiny.run_many("abc")
+    assert {event.row for event in tiny.stream("abc", max_tokens=2)} == {0}
+
+
+def test_a_pipeline_shows_what_it_reads_and_writes(tiny: Any) -> None:
+    assert repr(tiny) == "Pipeline(understands ['text', 'image'], writes ['text', 'image'])"

@@ -69,7 +69,7 @@ def test_a_row_depends_on_its_noise_alone(task: str) -> None:
 def test_the_yaml_is_the_one_that_the_shipped_model_was_made_with(plugins: Any) -> None:
     from polyjanus.core.checkpoints.finding import find_checkpoint
     from polyjanus.core.config.reading import read_pipeline
-    from polyjanus.core.training.loop import changes
+    from polyjanus.core.training.state import changes
 
     example = Path(__file__).parents[2] / "examples" / "digits.yaml"
     written = read_pipeline(example, plugins.registries).config

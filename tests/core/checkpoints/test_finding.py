@@ -72,5 +72,5 @@ def test_an_empty_folder_and_an_unknown_name_say_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="neither a checkpoint nor a run"):
         find_checkpoint(tmp_path)
     for source in ("nothing", "./nothing", str(tmp_path / "x.yaml")):
-        with pytest.raises(UsageError, match="there is no pipeline"):
+        with pytest.raises(UsageError, match="there is no "):
             find_checkpoint(source)

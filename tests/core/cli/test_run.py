@@ -130,3 +130,49 @@ def test_inspect_shows_every_part(tiny_yaml: Path, capsys: pytest.CaptureFixture
 
 def test_main_is_what_python_m_would_call() -> None:
     assert callable(main) and "polyjanus.core.cli.main" in sys.modules
+
+
+def test_a_word_that_is_no_override_is_refused(tiny_yaml: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("train", "inspect"):
+        assert main([command, str(tiny_yaml), "training.seed"]) == 2
+        assert "'training.seed' is no override" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_not_there_is_told_with_what_is_beside_it(
+    checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(Path(checkpoint).with_name("tinny")), "x"]) == 2
+    assert "did you mean 'tiny'?" in capsys.readouterr().err
+    assert main(["run", "no/such/thing", "x"]) == 2
+    assert "there is no pipeline 'no/such/thing'" in capsys.readouterr().err
+
+
+def test_an_unfinished_training_is_noted(
+    tiny_yaml: Path, picture: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}
+    (tiny_yaml.parent / "captions.jsonl").write_text(json.dumps(row) + "\n")
+    monkeypatch.chdir(tiny_yaml.parent)
+    save = "training.save.every=1"
+
+    def stop(self: Any, record: Any) -> None:
+        if record.get("step") == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("polyjanus.core.cli.train._Bar.step", stop)
+    assert main(["train", "tiny.yaml", save, "--quiet"]) == 130
+    assert f"go on with: polyjanus train tiny.yaml {save} --resume" in capsys.readouterr().err
+    assert main(["run", "runs/tiny/1", "x", "--max-tokens", "1"]) == 0
+    assert "stopped at step 1 of 4, in stage 'all'" in capsys.readouterr().err
+    assert main(["train", "tiny.yaml", save, "training.seed=3", "--quiet", "--resume"]) == 2
+    assert "training.seed was 0, is 3" in capsys.readouterr().err
+
+
+def test_chat_names_commands_that_are_not_there(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = iter(["/foo bar", "/output sound", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda _: next(waiting))
+    assert main(["chat", checkpoint]) == 0
+    said = capsys.readouterr().err
+    assert "no command /foo" in said and "no output 'sound'" in said

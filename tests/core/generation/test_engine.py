@@ -218,7 +218,7 @@ def test_closing_a_stream_frees_its_rows(tiny: Any, monkeypatch: pytest.MonkeyPa
         return cache
 
     monkeypatch.setattr("polyjanus.core.generation.engine.SlotCache", make)
-    events = tiny.stream(["x"] * 4, ["image"])
+    events = tiny.stream_many(["x"] * 4, ["image"])
     next(events)
     assert len(caches) == 2  # the rows', and the prefix of their twins
     events.close()

@@ -273,7 +273,7 @@ def test_a_row_that_cannot_be_read_is_named_with_its_line(runs: Any) -> None:
 
 
 def test_changes_are_told_by_path() -> None:
-    assert list(changes({"a": {"b": 1, "c": [1]}}, {"a": {"b": 1, "c": [2]}, "d": None})) == ["a.c"]
+    assert list(changes({"a": {"b": 1, "c": [1]}}, {"a": {"b": 1, "c": [2]}, "d": None})) == ["a.c.0"]
     assert list(changes({"a": 1}, {})) == ["a"]
     assert Progress().total == 0
 

@@ -1,0 +1,47 @@
+"""Whatever a user may hand over as a prompt, as messages of typed parts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from polyjanus.core.errors import UsageError
+from polyjanus.core.modality import Modality
+
+Prompt = Any
+"""Text, a medium or its path as a `Path`, a part, a list of these, or a list of messages."""
+
+
+def as_messages(
+    prompt: Prompt, modalities: Mapping[str, Modality[Any, Any]], understood: Collection[str]
+) -> list[dict[str, Any]]:
+    """Return the messages of a prompt; bare objects become parts of the modality that accepts them."""
+    entries = cast("list[Any]", prompt) if isinstance(prompt, list) else [prompt]
+    if not entries:
+        raise UsageError("the prompt is an empty list", hint="hand over text, a medium, or a list of these")
+    if all(isinstance(entry, Mapping) and "role" in entry for entry in entries):
+        return entries
+    readers = {name: modality for name, modality in modalities.items() if name in understood}
+    return [{"role": "user", "content": [_part(entry, readers) for entry in entries]}]
+
+
+def _part(entry: Any, readers: Mapping[str, Modality[Any, Any]]) -> Any:
+    if isinstance(entry, str | dict):
+        return cast(Any, entry)
+    for name, modality in readers.items():
+        if isinstance(entry, Path) and entry.suffix.lower() in modality.suffixes and "path" in modality.keys:
+            return {"type": name, "path": str(entry)}
+        if modality.accepts(entry):
+            return {"type": name, modality.keys[0]: entry}
+    raise UsageError(
+        f"an object of type {type(entry).__name__} is of no modality of this pipeline{_shape(entry)}",
+        hint="hand over text, a medium, a part such as {'type': 'image', 'path': …}, or a list of these;"
+        " a part says what an array is: {'type': 'image', 'image': array}",
+    )
+
+
+def _shape(entry: Any) -> str:
+    """Return shape and dtype of an array, for the message."""
+    shape, dtype = getattr(entry, "shape", None), getattr(entry, "dtype", None)
+    return "" if shape is None else f" (shape {tuple(shape)}, {dtype})"
