@@ -175,6 +175,8 @@ def measure(size: str, rounds: int, steps: int) -> dict[str, Any]:
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     return {
         "size": size,
+        "steps": steps,
+        "rounds": rounds,
         "parameters": sum(parameter.numel() for product in sides.products for parameter in product.parameters()),
         "ms_per_step": medians,
         "ratio": {name: value / medians["bare"] for name, value in medians.items()},

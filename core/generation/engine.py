@@ -121,7 +121,7 @@ class _Run:
     @torch.no_grad()
     def _make_prefix(self, row: Row) -> SlotCache:
         """Return the cache of BOS and padding, attended to; it is causal, so one serves every shorter length."""
-        length = -(-row.length // 64) * 64
+        length = max(other.length for other in self.rows)
         tokenizer = self.engine.tokenizer
         bos = None if tokenizer.bos is None else tokenizer.id_of(tokenizer.bos)
         context = self.first_ids[row.index] + [self.pad] * (length - 1)
