@@ -62,7 +62,9 @@ def _picture(scores: Sequence[Score], modalities: Mapping[str, Modality[Any, Any
     sheet = Image.new("RGB", (TITLE + columns * CELL, max(len(scores), 1) * height), "white")
     draw = ImageDraw.Draw(sheet)
     for row, score in enumerate(scores):
-        draw.text((6, row * height + CAPTION + CELL // 2), f"{score.input} to {score.output}", fill="black", anchor="lm")
+        draw.text(
+            (6, row * height + CAPTION + CELL // 2), f"{score.input} to {score.output}", fill="black", anchor="lm"
+        )
         for column, sample in enumerate(score.samples):
             png = modalities[sample.modality].preview(sample.media)
             cell = Image.open(io.BytesIO(png)).convert("RGB")
