@@ -1,11 +1,10 @@
-"""Text, first token, decoding pictures, loading and memory: ours beside transformers.
+"""Text, first token, decoding pictures and loading: ours beside transformers.
 
     python benchmarks/inference.py [--size 60M] [--rounds 5] [--threads N] [--json FILE]
 
 Both sides share weights and dtype, run in one process and take turns; medians are printed. `text` is 64 tokens by
 sampling, per token; `first token` is a prompt of 200 positions and one token; `decode` is one picture of 384 x 384 by
-VQ-16 at its real size; `load` is a checkpoint from disk, files cached; `memory` is the peak of a fresh process that
-loads and answers.
+VQ-16 at its real size; `load` is a checkpoint from disk, files cached.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,15 +32,6 @@ from polyjanus.encoders.image import Vq16Config
 
 TOKENS = 64
 WORDS = "How many roads must a man walk down, before you call him a man? "
-
-PEAK = """
-import resource, sys
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-{imports}
-loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-{work}
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - loaded) * 1024)
-"""
 
 
 class Endless(Sampler):
@@ -125,24 +113,15 @@ def decode_sides() -> dict[str, Callable[[], Any]]:
     return {"ours": lambda: codec.decode([codes]), "transformers": transformers_}
 
 
-def load_sides(pipeline: Pipeline, theirs: Any, folder: Path) -> tuple[dict[str, Callable[[], Any]], int]:
-    """Return both ways to load from disk, and the bytes of the weights of ours."""
+def load_sides(pipeline: Pipeline, theirs: Any, folder: Path) -> dict[str, Callable[[], Any]]:
+    """Return both ways to load from disk."""
     pipeline.save(folder / "ours")
     theirs.save_pretrained(folder / "theirs")
-    size = sum(path.stat().st_size for path in (folder / "ours").rglob("*.safetensors"))
-    sides: dict[str, Callable[[], Any]] = {
+    return {
         "ours, verified": lambda: Pipeline.from_pretrained(folder / "ours"),
         "ours": lambda: Pipeline.from_pretrained(folder / "ours", is_verified=False),
         "transformers": lambda: transformers.LlamaForCausalLM.from_pretrained(folder / "theirs"),
     }
-    return sides, size
-
-
-def peak_bytes(imports: str, work: str) -> int:
-    """Return the peak memory of a fresh process beyond its imports."""
-    code = PEAK.format(imports=imports, work=work)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[-1])
 
 
 def main() -> None:
@@ -166,13 +145,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sides, size = load_sides(pipeline, theirs, folder)
-        results["load (s)"] = median_times(sides, arguments.rounds)
-        peak = peak_bytes(
-            "from polyjanus import Pipeline\nimport polyjanus.core.pipeline",
-            f"Pipeline.from_pretrained({str(folder / 'ours')!r}).run('Hi', max_tokens=8)",
-        )
-        results["peak memory over weights (ratio)"] = {"ours": peak / size}
+        results["load (s)"] = median_times(load_sides(pipeline, theirs, folder), arguments.rounds)
     machine = f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}"
     print(f"polyjanus {__version__}, transformers {transformers.__version__}, {machine}, {arguments.size}")
     for what, values in results.items():

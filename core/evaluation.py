@@ -35,6 +35,8 @@ class Score:
     judge: str
     details: dict[str, float] = field(default_factory=dict[str, float])
     samples: tuple[Sample, ...] = ()
+    commands: tuple[str, ...] = ()
+    """What a person could try next: the words after `polyjanus run PIPELINE`."""
 
     @classmethod
     def of(cls, right: int, n: int, *, input: str, output: str, judge: str, **more: Any) -> Score:

@@ -36,9 +36,14 @@ def _part(entry: Any, readers: Mapping[str, Modality[Any, Any]]) -> Any:
             return {"type": name, modality.keys[0]: entry}
     raise UsageError(
         f"an object of type {type(entry).__name__} is of no modality of this pipeline{_shape(entry)}",
-        hint="hand over text, a medium, a part such as {'type': 'image', 'path': …}, or a list of these;"
-        " a part says what an array is: {'type': 'image', 'image': array}",
+        hint="hand over text, a medium, a part such as {'type': MODALITY, 'path': …}, or a list of these;"
+        f" a part says what an array is: {_array_parts(readers)}",
     )
+
+
+def _array_parts(readers: Mapping[str, Modality[Any, Any]]) -> str:
+    """Return how an array is handed over for each modality."""
+    return " or ".join(f"{{'type': {name!r}, {modality.keys[0]!r}: array}}" for name, modality in readers.items())
 
 
 def _shape(entry: Any) -> str:

@@ -26,15 +26,17 @@ TITLE = 100
 @click.option(
     "-o", "--out", default="demo.png", show_default=True, type=click.Path(path_type=Path), help="The picture."
 )
-@click.option("--model", default="digits", show_default=True, help="A shipped name, or any trained pipeline.")
+@click.option("--model", help="Any trained pipeline; the first that is shipped else.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(10), help="Questions per evaluation.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Same seed, same demo.")
 @click.pass_obj
-def command(session: Session, out: Path, model: str, limit: int, seed: int) -> None:
-    """Show a small trained model reading and drawing; nothing is downloaded."""
+def command(session: Session, out: Path, model: str | None, limit: int, seed: int) -> None:
+    """Show a small trained model at work; nothing is downloaded."""
+    from polyjanus.core.checkpoints.finding import shipped
     from polyjanus.core.evaluation import evaluate
     from polyjanus.core.pipeline import Pipeline
 
+    model = model or next(iter(shipped()))
     pipeline = Pipeline.from_pretrained(model, plugins=session.plugins())
     scores: list[Score] = []
     for name, score in evaluate(pipeline, limit=limit, seed=seed):
@@ -44,12 +46,8 @@ def command(session: Session, out: Path, model: str, limit: int, seed: int) -> N
     _picture(scores, pipeline.compiler.modalities).save(out)
     echo(table(scores))
     echo(f"\n{out} shows, row by row, what was asked of it\n\nNext:")
-    for line in (
-        f'polyjanus run {model} "Draw a seven." --output image -o seven.png',
-        f'polyjanus run {model} --image seven.png "Which digit is this?"',
-        f"polyjanus chat {model}",
-        f"polyjanus eval {model}",
-    ):
+    tried = [f"polyjanus run {model} {words}" for score in scores for words in score.commands]
+    for line in (*tried, f"polyjanus chat {model}", f"polyjanus eval {model}"):
         echo(f"  {line}")
 
 

@@ -106,6 +106,10 @@ class DrawnDigits(Metric):
             input="text",
             output="image",
             judge=f"kernel classifier fitted on real training digits ({ceiling:.1%} of held-out ones)",
+            commands=(
+                '"Draw a seven." --output image -o seven.png',
+                '--image seven.png "Which digit is this?"',
+            ),
             details={"judge_on_real": ceiling, **variety(vectors, wanted)},
             samples=samples,
         )
