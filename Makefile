@@ -3,8 +3,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 WORKERS ?= 2
+LIBRARIES := libegl1 libgl1 libgomp1 libidn2-0 libudev1 libusb-1.0-0 libx11-6
 
-.PHONY: help demo test check lint types contracts format clean
+.PHONY: help system demo test check lint types contracts format clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this
@@ -20,7 +21,13 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -c "import open3d" 2>/dev/null || $(MAKE) --no-print-directory system
 	@touch $@
+
+system:  ## Install the libraries that Open3D's wheel needs (Debian, Ubuntu); say how, where that takes a password
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $(LIBRARIES); \
+	else echo "Open3D needs: sudo apt-get install $(LIBRARIES)"; fi
 
 demo: $(VENV)/.installed  ## Install, then read and draw digits with the shipped model
 	$(BIN)/polyjanus demo

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -17,6 +19,11 @@ class Modality(ABC, Generic[M, C]):
     """Names under which a content part may carry the source: `{"type": "image", "path": …}`."""
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File suffixes that `load` understands; the first is what `save` writes."""
+    medium: ClassVar[type | None] = None
+    """The class of the medium, where it is a dataclass of arrays, numbers, texts and tuples of these.
+
+    Such a medium is decoded in a process of its own; so is any other whose modality has `pack` and `unpack`.
+    """
 
     def __init__(self, name: str, settings: C) -> None:
         self.name = name
@@ -44,4 +51,16 @@ class Modality(ABC, Generic[M, C]):
 
     def accepts(self, source: Any) -> bool:
         """Tell whether a bare object, handed over without a type, is plainly of this modality."""
-        return False
+        return self.medium is not None and isinstance(source, self.medium)
+
+    def pack(self, media: M) -> Mapping[str, Any]:
+        """Return the medium as arrays, numbers, texts and tuples of these, by name; `unpack` makes it again."""
+        if self.medium is None or not is_dataclass(self.medium):
+            raise NotImplementedError(f"{type(self).__name__} does not say how its medium is packed")
+        return {field.name: getattr(media, field.name) for field in fields(self.medium)}
+
+    def unpack(self, packed: Mapping[str, Any]) -> M:
+        """Return the medium that was packed."""
+        if self.medium is None:
+            raise NotImplementedError(f"{type(self).__name__} does not say how its medium is unpacked")
+        return self.medium(**packed)

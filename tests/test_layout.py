@@ -20,7 +20,7 @@ MODULES = sorted(
 )
 BANNED_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 BANNED_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "os.system", "os.popen", "pickle.load", "pickle.loads"}
-READS_PICKLES = {"encoders/image/checkpoints.py", "core/checkpoints/stored.py"}
+READS_PICKLES = {"encoders/shared/checkpoints.py", "core/checkpoints/stored.py"}
 """Modules that may call torch.load, always with weights_only=True: foreign checkpoints come so."""
 TRANSFORMERS = {"core/hf.py"}
 

@@ -88,7 +88,7 @@ class SiglipConfig(EncoderConfig, PretrainedSettings, PreparationSettings):
 
     def resolve(self, context: BuildContext) -> Self:
         """Return these settings with the architecture of the checkpoint that they name."""
-        from polyjanus.encoders.image.checkpoints import read_vision_architecture, resolved
+        from polyjanus.encoders.shared.checkpoints import read_vision_architecture, resolved
 
         return resolved(self, read_vision_architecture(self.pretrained, context)) if self.pretrained else self
 
@@ -101,7 +101,7 @@ class SiglipConfig(EncoderConfig, PretrainedSettings, PreparationSettings):
 
     def load(self, component: Any, context: BuildContext) -> None:
         """Fill the encoder with the weights of `pretrained`."""
-        from polyjanus.encoders.image.checkpoints import load_tower
+        from polyjanus.encoders.shared.checkpoints import load_tower
 
         if self.pretrained:
             load_tower(component.tower, self.pretrained, context)
@@ -118,7 +118,7 @@ class HfVisionConfig(EncoderConfig, PretrainedSettings, PreparationSettings):
 
     def resolve(self, context: BuildContext) -> Self:
         """Return these settings with the architecture, mean and std of the checkpoint that they name."""
-        from polyjanus.encoders.image.checkpoints import read_normalisation, read_vision_architecture, resolved
+        from polyjanus.encoders.shared.checkpoints import read_normalisation, read_vision_architecture, resolved
 
         if not self.pretrained:
             return self
@@ -136,7 +136,7 @@ class HfVisionConfig(EncoderConfig, PretrainedSettings, PreparationSettings):
 
     def load(self, component: Any, context: BuildContext) -> None:
         """Fill the encoder with the weights of `pretrained`."""
-        from polyjanus.encoders.image.checkpoints import load_tower
+        from polyjanus.encoders.shared.checkpoints import load_tower
 
         if self.pretrained:
             load_tower(component.tower, self.pretrained, context)
@@ -175,8 +175,8 @@ class Vq16Config(CodecConfig, PretrainedSettings, PreparationSettings):
 
     def resolve(self, context: BuildContext) -> Self:
         """Return these settings with the architecture of the checkpoint that they name."""
-        from polyjanus.encoders.image.checkpoints import resolved
         from polyjanus.encoders.image.vq16 import read_architecture
+        from polyjanus.encoders.shared.checkpoints import resolved
 
         return resolved(self, read_architecture(self.pretrained, context)) if self.pretrained else self
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from polyjanus.core.modules import Prepared, in_groups
-from polyjanus.encoders.fsq import FiniteScalars
 from polyjanus.encoders.image.grid_codec import GridCodec
 from polyjanus.encoders.image.pixels import Preparation
+from polyjanus.encoders.shared.fsq import FiniteScalars
 
 GROUPS = 8
 

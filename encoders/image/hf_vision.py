@@ -12,8 +12,8 @@ from torch import Tensor
 from polyjanus.core.errors import WiringError
 from polyjanus.core.modules import Encoder, Grid, Prepared
 from polyjanus.core.settings import BuildContext
-from polyjanus.encoders.image.checkpoints import build_tower, reset_tower, side_of
 from polyjanus.encoders.image.pixels import Preparation
+from polyjanus.encoders.shared.checkpoints import build_tower, reset_tower, side_of
 
 
 class HfVisionEncoder(Encoder):

@@ -11,8 +11,8 @@ from torch import Tensor
 from polyjanus.core.errors import WiringError
 from polyjanus.core.modules import Encoder, Grid, Prepared
 from polyjanus.core.settings import BuildContext
-from polyjanus.encoders.image.checkpoints import build_tower, reset_tower
 from polyjanus.encoders.image.pixels import Preparation
+from polyjanus.encoders.shared.checkpoints import build_tower, reset_tower
 
 MODEL_TYPE = "siglip_vision_model"
 

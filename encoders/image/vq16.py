@@ -13,9 +13,9 @@ from polyjanus.core.errors import CheckpointError, WiringError
 from polyjanus.core.hf import config_of, library
 from polyjanus.core.modules import Prepared, in_groups
 from polyjanus.core.settings import BuildContext
-from polyjanus.encoders.image.checkpoints import config_from, describe, fill, read_json, read_tensors
 from polyjanus.encoders.image.grid_codec import GridCodec
 from polyjanus.encoders.image.pixels import Preparation
+from polyjanus.encoders.shared.checkpoints import config_from, describe, fill, read_json, read_tensors
 
 JANUS = {"model_type": "janus_vqgan", "num_patches": 24}
 """Janus' 24 x 24 codes of 384 pixels; everything else is transformers' default."""

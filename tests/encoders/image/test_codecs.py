@@ -13,10 +13,10 @@ from torch import nn
 from polyjanus.core.errors import CheckpointError, PolyjanusError, SequenceError, WiringError
 from polyjanus.core.hf import config_of, library
 from polyjanus.core.settings import BuildContext, ComponentConfig
-from polyjanus.encoders.fsq import FiniteScalars
 from polyjanus.encoders.image import CodecFeaturesConfig, Fsq2dConfig, Vq16Config
 from polyjanus.encoders.image.codec_features import CodecFeatures
 from polyjanus.encoders.image.vq16 import NormalisedQuantiser, rename
+from polyjanus.encoders.shared.fsq import FiniteScalars
 
 Pictures = list[Image.Image]
 CODEC = BuildContext(path="image.generate.codec")

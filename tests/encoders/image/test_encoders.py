@@ -13,8 +13,8 @@ from polyjanus.core.errors import PolyjanusError
 from polyjanus.core.hf import library
 from polyjanus.core.settings import BuildContext, ComponentConfig
 from polyjanus.encoders.image import HfVisionConfig, SiglipConfig
-from polyjanus.encoders.image.checkpoints import split_source
 from polyjanus.encoders.image.pixels import Preparation
+from polyjanus.encoders.shared.checkpoints import split_source
 
 Pictures = list[Image.Image]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}

@@ -1,0 +1,11 @@
+"""Arrays of any sensor on a regular grid: what a YAML may say about them. Importing this loads no torch."""
+
+from __future__ import annotations
+
+from polyjanus.core.hookspecs import hookimpl
+from polyjanus.core.registry import Registries
+
+
+@hookimpl
+def register(registries: Registries) -> None:
+    """Offer nothing yet."""
