@@ -76,7 +76,7 @@ class ComponentConfig(Settings):
     extra: ClassVar[str] = ""
     """The extra of the distribution that installs them."""
     modality_types: ClassVar[tuple[str, ...]] = ()
-    """Modality types that this component works with; empty when any will do."""
+    """Modality types, or families of them, that this component works with; empty when any will do."""
 
     type: str
 
@@ -266,6 +266,8 @@ class ModalityConfig(ComponentConfig):
     """Settings of one kind of signal: its limits and its pathways; `type` defaults to its name in the YAML."""
 
     kind = "modality"
+    behaves_like: ClassVar[tuple[str, ...]] = ()
+    """Families that the type belongs to, such as `signal` or `grid`: what works on all of a family works on it."""
 
     understand: UnderstandConfig | None = None
     generate: GenerateConfig | None = None

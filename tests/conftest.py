@@ -123,15 +123,22 @@ def pipeline_with(plugins: Any, block_of: Any, tmp_path_factory: pytest.TempPath
     """Return a function from kind and type to a small pipeline around that component, for a modality `x` of its own."""
     from polyjanus.core.pipeline import Pipeline
 
+    def names_of(modality: str) -> set[str]:
+        return {modality, *plugins.registries.modalities.get(modality).behaves_like}
+
     def fitting(kind: str, modality: str) -> dict[str, Any]:
+        known = names_of(modality)
         entries = [
-            e.settings for e in plugins.registries.of(kind) if modality in (e.settings.modality_types or [modality])
+            e.settings
+            for e in plugins.registries.of(kind)
+            if not e.settings.modality_types or known & set(e.settings.modality_types)
         ]
         names = [settings.type_name() for settings in entries if "of" not in settings.model_fields]
         return block_of(kind, names[0])
 
     def make(kind: str, name: str) -> Pipeline:
-        modality = ([*plugins.registries.of(kind).get(name).modality_types] or ["image"])[0]
+        wanted = set(plugins.registries.of(kind).get(name).modality_types) or {"image"}
+        modality = next(n for n in plugins.registries.modalities.names() if names_of(n) & wanted)
         chosen: dict[str, Any] = {part: fitting(part, modality) for part in ("encoder", "codec")}
         chosen |= {"adaptor": {"type": "linear"}, "layout": {"type": "grid"}, "head": {"type": "linear"}}
         chosen |= {"sampler": {"type": "guided"}, kind: block_of(kind, name)}

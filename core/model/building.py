@@ -260,8 +260,9 @@ def _check_fits(settings: ComponentConfig, context: BuildContext) -> None:
     modality = context.modality
     if not wanted or modality is None:
         return
-    offered = modality.settings.type
-    if offered not in wanted:
+    offered: str = modality.settings.type
+    families: tuple[str, ...] = getattr(type(modality.settings), "behaves_like", ())
+    if not {offered, *families} & set(wanted):
         raise WiringError(
             f"{settings.kind} {settings.type!r} works on {' or '.join(wanted)}, not on {offered!r}",
             paths=[context.path, modality.name],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from polyjanus.core.hookspecs import hookimpl
@@ -13,15 +13,12 @@ from polyjanus.core.settings import (
     BuildContext,
     CodecConfig,
     EncoderConfig,
-    Ints,
     ModalityConfig,
     PretrainedSettings,
     Settings,
 )
 
 if TYPE_CHECKING:
-    from polyjanus.encoders.image.codec_features import CodecFeatures
-    from polyjanus.encoders.image.fsq2d import Fsq2dCodec
     from polyjanus.encoders.image.hf_vision import HfVisionEncoder
     from polyjanus.encoders.image.media import ImageModality
     from polyjanus.encoders.image.pixels import Preparation
@@ -41,6 +38,8 @@ IMAGES = ("image",)
 
 class ImageConfig(ModalityConfig):
     """Pictures: still, RGB, eight bits per channel."""
+
+    behaves_like = ("grid",)
 
     type: Literal["image"]
     max_pixels: int = Field(default=50_000_000, gt=0, description="pixels of a picture, at most")
@@ -142,24 +141,6 @@ class HfVisionConfig(EncoderConfig, PretrainedSettings, PreparationSettings):
             load_tower(component.tower, self.pretrained, context)
 
 
-class CodecFeaturesConfig(EncoderConfig):
-    """The features of a codec that another pathway has already: one shared encoder, as in Janus' ablations A and B."""
-
-    modality_types = IMAGES
-
-    type: Literal["codec_features"]
-    of: str = Field(description="component path of the codec, such as image.generate.codec")
-    output: Literal["codes", "latents"] = Field(
-        default="codes", description="'codes' gives the vectors of the codes, 'latents' what they were rounded from"
-    )
-
-    def build(self, context: BuildContext) -> CodecFeatures:
-        """Return the encoder; it holds the codec without owning it."""
-        from polyjanus.encoders.image.codec_features import CodecFeatures, find_codec
-
-        return CodecFeatures(find_codec(self.of, context), self.output)
-
-
 class Vq16Config(CodecConfig, PretrainedSettings, PreparationSettings):
     """The tokenizer that Janus draws with: vector quantisation, 16 pixels a code side (LlamaGen, arXiv 2406.06525)."""
 
@@ -194,42 +175,10 @@ class Vq16Config(CodecConfig, PretrainedSettings, PreparationSettings):
             load_codec(component, self.pretrained, context)
 
 
-class Fsq2dConfig(CodecConfig):
-    """A small convolutional codec with finite scalar quantisation (arXiv 2309.15505); a CPU trains it in a minute."""
-
-    modality_types = IMAGES
-
-    type: Literal["fsq2d"]
-    size: int = Field(default=32, gt=0, description="pixels a side")
-    channels: Literal[1, 3] = Field(default=3, description="1 grey, 3 RGB")
-    levels: Ints = Field(default=(8, 8, 8), min_length=1, description="values per dimension; their product: codes")
-    downsample: int = Field(default=8, gt=1, description="pixels a code side; a power of two that divides the size")
-    width: int = Field(default=32, gt=0, multiple_of=8, description="channels of the convolutions")
-    resize: Literal["pad", "crop", "stretch"] = Field(default="crop", description="as for the encoders")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.downsample & (self.downsample - 1) or self.size % self.downsample:
-            text = f"downsample {self.downsample} must be a power of two that divides the size {self.size}"
-            raise PydanticCustomError("downsample", "{text}", {"text": text})
-        if min(self.levels) < 2:
-            raise PydanticCustomError("levels", "every level needs at least 2 values")
-        return self
-
-    def build(self, context: BuildContext) -> Fsq2dCodec:
-        """Return the codec, its weights fresh."""
-        from polyjanus.encoders.image.fsq2d import Fsq2dCodec
-        from polyjanus.encoders.image.pixels import Preparation
-
-        preparation = Preparation(self.size, resize=self.resize, channels=self.channels)
-        return Fsq2dCodec(preparation, self.levels, downsample=self.downsample, width=self.width)
-
-
 @hookimpl
 def register(registries: Registries) -> None:
     """Offer images, their encoders and their codecs."""
     registries.modalities.add(ImageConfig)
-    for encoder in (SiglipConfig, HfVisionConfig, CodecFeaturesConfig):
-        registries.encoders.add(encoder)
-    for codec in (Vq16Config, Fsq2dConfig):
-        registries.codecs.add(codec)
+    registries.encoders.add(SiglipConfig)
+    registries.encoders.add(HfVisionConfig)
+    registries.codecs.add(Vq16Config)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from polyjanus.core.errors import MediaError
-from polyjanus.core.modality import Modality
+from polyjanus.core.files import check_size, guess_content, name_of, over_limit, read_file
+from polyjanus.encoders.shared.grids import GridModality
+
+if TYPE_CHECKING:
+    from polyjanus.encoders.shared.cells import GridPreparation
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 READ_ONLY = (".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -21,9 +26,10 @@ PREVIEW_SIDE = 1024
 HARMLESS = ("Palette images with Transparency", "Corrupt EXIF", "Metadata")
 """Beginnings of PIL's warnings that say nothing about pixels; all others mean lost data."""
 WHITE = (255, 255, 255)
+KNOWN = "known are PNG, JPEG, WebP, GIF, BMP and TIFF, among others"
 
 
-class ImageModality(Modality[Image.Image, Any]):
+class ImageModality(GridModality[Image.Image, Any]):
     """Still pictures; the medium is a PIL image in RGB, upright, its alpha laid on white.
 
     The settings are an ImageConfig.
@@ -39,15 +45,15 @@ class ImageModality(Modality[Image.Image, Any]):
         animation the first frame is taken.
         """
         if start is not None or duration is not None:
-            raise MediaError("a picture has no 'start' and no 'duration'", where=self._name_of(source))
-        where = self._name_of(source)
+            raise MediaError("a picture has no 'start' and no 'duration'", where=name_of(source, self.name))
+        where = name_of(source, self.name)
         if isinstance(source, Image.Image):
             self._check_pixels(source.size, where)
             return _decoded(source, where)
         if isinstance(source, np.ndarray):
             return self._from_array(source, where)
         if isinstance(source, str | Path):
-            return self._from_bytes(self._read(source, where), where)
+            return self._from_bytes(read_file(source, max_bytes=self.settings.max_bytes, noun="picture"), where)
         if isinstance(source, bytes | bytearray | memoryview):
             return self._from_bytes(bytes(source), where)
         raise MediaError(
@@ -83,34 +89,28 @@ class ImageModality(Modality[Image.Image, Any]):
         shades = np.stack([4 * rows, 3 * columns, 2 * (rows + columns)], axis=-1) * 3 // 4
         return Image.fromarray((shades + noise).clip(0, 255).astype(np.uint8))
 
+    def pack(self, media: Image.Image) -> dict[str, Any]:
+        """Return the pixels (H, W, 3), uint8."""
+        return {"pixels": np.asarray(media)}
+
+    def unpack(self, packed: Mapping[str, Any]) -> Image.Image:
+        """Return the picture of pixels (H, W, 3)."""
+        return Image.fromarray(packed["pixels"])
+
+    def grid(self, *, size: int | None, channels: int | None, resize: str) -> GridPreparation:
+        """Return the way to pixels; 32 a side and RGB where nothing is said."""
+        from polyjanus.encoders.image.pixels import Preparation
+
+        return Preparation(size or 32, resize=resize, channels=channels or 3)
+
     def accepts(self, source: Any) -> bool:
         """Tell whether an object is a PIL image, or an array of bytes (H, W, 3) or (H, W, 4)."""
         if isinstance(source, np.ndarray):
             return source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] in (3, 4)
         return isinstance(source, Image.Image)
 
-    def _name_of(self, source: Any) -> str:
-        return str(source) if isinstance(source, str | Path) else self.name
-
-    def _read(self, source: str | Path, where: str) -> bytes:
-        if isinstance(source, str) and source.startswith(("http://", "https://")):
-            raise MediaError("pictures are not downloaded", where=where, hint="download it and give the path")
-        path = Path(source).expanduser()
-        try:
-            if not path.is_file():
-                found = "is a folder" if path.is_dir() else "does not exist"
-                raise MediaError(f"the picture {found}", where=where, hint="relative paths start where you are")
-            if path.stat().st_size > self.settings.max_bytes:
-                raise self._too_big(path.stat().st_size, where)
-            return path.read_bytes()
-        except (OSError, ValueError) as error:
-            raise MediaError(f"the picture cannot be read: {error}", where=where) from error
-
     def _from_bytes(self, content: bytes, where: str) -> Image.Image:
-        if len(content) > self.settings.max_bytes:
-            raise self._too_big(len(content), where)
-        if not content:
-            raise MediaError("the picture is empty: 0 bytes", where=where, hint="was the download cut off?")
+        check_size(len(content), max_bytes=self.settings.max_bytes, where=where, noun="picture")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
@@ -120,9 +120,11 @@ class ImageModality(Modality[Image.Image, Any]):
             except MediaError:
                 raise
             except Image.UnidentifiedImageError as error:
-                raise MediaError("this is no picture that PIL knows", where=where, hint=_guess(content)) from error
+                raise MediaError(
+                    "this is no picture that PIL knows", where=where, hint=guess_content(content, KNOWN)
+                ) from error
             except Image.DecompressionBombError as error:
-                raise MediaError(str(error), where=where, hint=self._raise_limit("max_pixels")) from error
+                raise MediaError(str(error), where=where, hint=over_limit("max_pixels")) from error
             except Exception as error:  # PIL raises whatever a broken file makes of it
                 raise MediaError(
                     f"the picture is damaged: {error or type(error).__name__}",
@@ -149,17 +151,10 @@ class ImageModality(Modality[Image.Image, Any]):
             raise MediaError(
                 f"{width} x {height} pixels are more than {self.settings.max_pixels}",
                 where=where,
-                hint=self._raise_limit("max_pixels"),
+                hint=over_limit("max_pixels"),
             )
         if not width * height:
             raise MediaError(f"{width} x {height} pixels are no picture", where=where)
-
-    def _too_big(self, size: int, where: str) -> MediaError:
-        hint = self._raise_limit("max_bytes")
-        return MediaError(f"{size} bytes are more than {self.settings.max_bytes}", where=where, hint=hint)
-
-    def _raise_limit(self, key: str) -> str:
-        return f"make it smaller, or raise '{key}' of the modality {self.name!r}"
 
 
 def _decoded(image: Image.Image, where: str) -> Image.Image:
@@ -196,15 +191,3 @@ def _to_bytes(array: np.ndarray, where: str) -> np.ndarray:
 def _means_loss(warning: warnings.WarningMessage) -> bool:
     is_about_code = issubclass(warning.category, DeprecationWarning | PendingDeprecationWarning | ResourceWarning)
     return not is_about_code and not str(warning.message).startswith(HARMLESS)
-
-
-def _guess(content: bytes) -> str:
-    """Return what content that is no picture seems to be."""
-    start = content[:200].lstrip().lower()
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "it is a web page; the download went wrong"
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; run `git lfs pull`"
-    if b"<svg" in start:
-        return "it is a vector drawing; export it as PNG"
-    return "known are PNG, JPEG, WebP, GIF, BMP and TIFF, among others"

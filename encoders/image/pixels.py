@@ -10,13 +10,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from polyjanus.encoders.shared.cells import GridPreparation, channelwise
+
 JANUS_SIZE = 384
 JANUS_MIN_SIDE = 14
 """Janus never lets the short side of a 384 square fall below this; smaller squares keep the proportion."""
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Preparation(GridPreparation):
     """Square pixels of one size, and their normalisation."""
 
     size: int
@@ -27,20 +29,25 @@ class Preparation:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     channels: int = 3
 
-    def pixels(self, image: Image.Image) -> Tensor:
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return (C, size, size)."""
+        return self.channels, self.size, self.size
+
+    def cells(self, media: Image.Image) -> Tensor:
         """Return the pixels (C, size, size), uint8, of a picture."""
-        image = image.convert("RGB")
+        image = media.convert("RGB")
         square = {"pad": self._pad, "crop": self._crop, "stretch": self._stretch}[self.resize](image)
         if self.channels == 1:
             square = square.convert("L")
         values = np.asarray(square, dtype=np.uint8).reshape(self.size, self.size, self.channels)
         return torch.from_numpy(values.transpose(2, 0, 1).copy())
 
-    def normalise(self, pixels: Tensor) -> Tensor:
+    def normalise(self, cells: Tensor) -> Tensor:
         """Return float32 values (B, C, H, W) of uint8 pixels, such as -1 to 1."""
-        return (pixels.float() / 255 - self._channel(self.mean, pixels)) / self._channel(self.std, pixels)
+        return (cells.float() / 255 - self._channel(self.mean, cells)) / self._channel(self.std, cells)
 
-    def images(self, values: Tensor, *, truncates: bool = False) -> list[Image.Image]:
+    def media(self, values: Tensor, *, truncates: bool = False) -> list[Image.Image]:
         """Return RGB pictures of normalised values (B, C, H, W), rounded, or truncated as DeepSeek's scripts do."""
         values = values.float()
         values = values * self._channel(self.std, values) + self._channel(self.mean, values)
@@ -49,7 +56,7 @@ class Preparation:
         return [Image.fromarray(item[..., 0] if self.channels == 1 else item).convert("RGB") for item in pixels]
 
     def _channel(self, numbers: Sequence[float], like: Tensor) -> Tensor:
-        return torch.tensor(numbers[: self.channels], dtype=torch.float32, device=like.device)[:, None, None]
+        return channelwise(numbers[: self.channels], like)
 
     def _pad(self, image: Image.Image) -> Image.Image:
         """Fit the long side, rounding down, and paste in the middle of a square, as DeepSeek's code does."""

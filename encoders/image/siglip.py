@@ -43,7 +43,7 @@ class SiglipEncoder(Encoder):
 
     def prepare(self, media: Image.Image) -> Prepared:
         """Return the pixels (3, H, W), uint8."""
-        return {"pixels": self.preparation.pixels(media)}
+        return {"pixels": self.preparation.cells(media)}
 
     def num_tokens(self, prepared: Prepared) -> tuple[int, Grid | None]:
         """Return the number of patches and their grid."""

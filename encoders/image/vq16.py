@@ -13,9 +13,9 @@ from polyjanus.core.errors import CheckpointError, WiringError
 from polyjanus.core.hf import config_of, library
 from polyjanus.core.modules import Prepared, in_groups
 from polyjanus.core.settings import BuildContext
-from polyjanus.encoders.image.grid_codec import GridCodec
 from polyjanus.encoders.image.pixels import Preparation
 from polyjanus.encoders.shared.checkpoints import config_from, describe, fill, read_json, read_tensors
+from polyjanus.encoders.shared.grid_codec import GridCodec
 
 JANUS = {"model_type": "janus_vqgan", "num_patches": 24}
 """Janus' 24 x 24 codes of 384 pixels; everything else is transformers' default."""
@@ -69,9 +69,8 @@ class Vq16Codec(GridCodec):
         self, architecture: dict[str, Any], preparation: Callable[[int], Preparation], context: BuildContext
     ) -> None:
         config = config_from({**JANUS, **architecture}, context)
-        super().__init__(
-            preparation(config.num_patches * 2 ** (len(config.channel_multiplier) - 1)), config.num_patches
-        )
+        downsample = 2 ** (len(config.channel_multiplier) - 1)
+        super().__init__(preparation(config.num_patches * downsample), downsample)
         self.cardinality = config.num_embeddings
         self.latent_width = config.embed_dim
         parts = library().models.janus.modeling_janus
@@ -104,8 +103,8 @@ class Vq16Codec(GridCodec):
         """
         return torch.stack(in_groups(items, self._loss_stacked, self)).sum(), len(items)
 
-    def _loss_stacked(self, pixels: Tensor) -> Tensor:
-        values = self.normalise(pixels)
+    def _loss_stacked(self, cells: Tensor) -> Tensor:
+        values = self.normalise(cells)
         latents = nn.functional.normalize(self.to_latents(values).movedim(1, -1), dim=-1)
         nearest = self.vectors(self.quantize.codes(latents))
         losses = (nearest - latents.detach()) ** 2 + COMMITMENT * (nearest.detach() - latents) ** 2

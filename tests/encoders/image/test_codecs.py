@@ -13,13 +13,15 @@ from torch import nn
 from polyjanus.core.errors import CheckpointError, PolyjanusError, SequenceError, WiringError
 from polyjanus.core.hf import config_of, library
 from polyjanus.core.settings import BuildContext, ComponentConfig
-from polyjanus.encoders.image import CodecFeaturesConfig, Fsq2dConfig, Vq16Config
-from polyjanus.encoders.image.codec_features import CodecFeatures
+from polyjanus.encoders.image import ImageConfig, Vq16Config
 from polyjanus.encoders.image.vq16 import NormalisedQuantiser, rename
+from polyjanus.encoders.shared import CodecFeaturesConfig, Fsq2dConfig
+from polyjanus.encoders.shared.codec_features import CodecFeatures
 from polyjanus.encoders.shared.fsq import FiniteScalars
 
 Pictures = list[Image.Image]
-CODEC = BuildContext(path="image.generate.codec")
+IMAGES = ImageConfig(type="image").build(BuildContext(path="image"))
+CODEC = BuildContext(path="image.generate.codec", modality=IMAGES)
 VQ = {
     "base_channels": 32,
     "channel_multiplier": [1, 1],
@@ -131,7 +133,7 @@ def test_a_hundred_steps_teach_the_codec_and_use_many_codes() -> None:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randint(0, 256, (64, 3, 4, 4), generator=generator).float()
     blocks = nn.functional.interpolate(coarse, size=16, mode="bilinear").to(torch.uint8)
-    items = [{"pixels": block} for block in blocks]
+    items = [{"cells": block} for block in blocks]
     optimiser = torch.optim.AdamW(codec.parameters(), lr=4e-3)
     losses: list[float] = []
     for _ in range(100):
@@ -175,7 +177,7 @@ def test_a_grey_codec_gives_grey_pictures() -> None:
 
 
 def shared(name: str, output: str) -> tuple[CodecFeatures, nn.Module]:
-    codec = CODECS[name].build(BuildContext(path="image.generate.codec")).eval()
+    codec = CODECS[name].build(CODEC).eval()
     settings = CodecFeaturesConfig(type="codec_features", of="image.generate.codec", output=output)
     return settings.build(BuildContext(path="e", parts={"image.generate.codec": codec})), codec
 
@@ -204,7 +206,7 @@ def test_a_shared_codec_is_saved_and_counted_once() -> None:
 
 
 def test_a_missing_codec_is_named_with_its_neighbours() -> None:
-    codec = CODECS["fsq2d"].build(BuildContext(path="image.generate.codec"))
+    codec = CODECS["fsq2d"].build(CODEC)
     settings = CodecFeaturesConfig(type="codec_features", of="image.generate.codek")
     with pytest.raises(WiringError, match=r"did you mean 'image\.generate\.codec'"):
         settings.build(BuildContext(path="e", parts={"image.generate.codec": codec}))

@@ -167,25 +167,25 @@ def test_a_source_falls_into_name_revision_and_component(source: str, parts: tup
 @pytest.mark.parametrize("size", [(1, 1), (1, 20000), (20000, 1), (33, 17)])
 @pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
 def test_any_shape_becomes_a_square(size: tuple[int, int], resize: str) -> None:
-    assert Preparation(32, resize=resize).pixels(Image.new("RGB", size)).shape == (3, 32, 32)
+    assert Preparation(32, resize=resize).cells(Image.new("RGB", size)).shape == (3, 32, 32)
 
 
 def test_padding_takes_the_background() -> None:
     image = Image.new("RGB", (32, 8), "red")
-    assert Preparation(32).pixels(image)[:, 0, 0].tolist() == [127, 127, 127]
-    assert Preparation(32, background=(1, 2, 3)).pixels(image)[:, 0, 0].tolist() == [1, 2, 3]
-    assert Preparation(32, background=(0, 0, 0)).pixels(image)[:, 0, 0].tolist() == [0, 0, 0]
+    assert Preparation(32).cells(image)[:, 0, 0].tolist() == [127, 127, 127]
+    assert Preparation(32, background=(1, 2, 3)).cells(image)[:, 0, 0].tolist() == [1, 2, 3]
+    assert Preparation(32, background=(0, 0, 0)).cells(image)[:, 0, 0].tolist() == [0, 0, 0]
 
 
 def test_cropping_keeps_the_middle() -> None:
     image = Image.new("RGB", (96, 32), "red")
     image.paste("blue", (32, 0, 64, 32))
-    assert Preparation(32, resize="crop").pixels(image)[:, 16, 16].tolist() == [0, 0, 255]
-    assert (Preparation(32, resize="crop").pixels(image)[0] == 0).all()
+    assert Preparation(32, resize="crop").cells(image)[:, 16, 16].tolist() == [0, 0, 255]
+    assert (Preparation(32, resize="crop").cells(image)[0] == 0).all()
 
 
 def test_pictures_survive_normalising_and_back(pictures: Pictures) -> None:
     preparation = Preparation(16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
-    pixels = preparation.pixels(pictures[0])
-    (image,) = preparation.images(preparation.normalise(pixels[None]))
-    assert torch.equal(Preparation(16).pixels(image), pixels)
+    pixels = preparation.cells(pictures[0])
+    (image,) = preparation.media(preparation.normalise(pixels[None]))
+    assert torch.equal(Preparation(16).cells(image), pixels)

@@ -10,7 +10,7 @@ from torch import Tensor
 from polyjanus.core.errors import WiringError, suggest
 from polyjanus.core.modules import Codec, Encoder, Features, Grid, Prepared, in_groups
 from polyjanus.core.settings import BuildContext
-from polyjanus.encoders.image.grid_codec import GridCodec
+from polyjanus.encoders.shared.grid_codec import GridCodec
 
 
 class CodecFeatures(Encoder):
@@ -40,10 +40,10 @@ class CodecFeatures(Encoder):
         values = in_groups(items, self.forward_stacked, self.codec)
         return Features.of(values, [self.codec.grid] * len(items))
 
-    def forward_stacked(self, pixels: Tensor) -> Tensor:
-        """Return features (B, N, d) of uint8 pixels (B, C, H, W)."""
+    def forward_stacked(self, cells: Tensor) -> Tensor:
+        """Return features (B, N, d) of cells (B, C, H, W)."""
         codec = self.codec
-        latents = codec.to_latents(codec.normalise(pixels))
+        latents = codec.to_latents(codec.normalise(cells))
         if self.output == "latents":
             return latents.flatten(2).transpose(1, 2)
         return codec.vectors(codec.quantise(latents)).flatten(1, 2)
@@ -56,5 +56,7 @@ def find_codec(path: str, context: BuildContext) -> GridCodec:
         raise WiringError(f"there is no codec {path!r}{suggest(path, codecs, noun='codecs')}", paths=[context.path])
     codec = codecs[path]
     if not isinstance(codec, GridCodec):
-        raise WiringError(f"the codec {path!r} gives no features of images", paths=[context.path, path])
+        raise WiringError(
+            f"the codec {path!r} is no codec of a grid, whose features could be shared", paths=[context.path, path]
+        )
     return codec

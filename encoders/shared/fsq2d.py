@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from polyjanus.core.modules import Prepared, in_groups
-from polyjanus.encoders.image.grid_codec import GridCodec
-from polyjanus.encoders.image.pixels import Preparation
+from polyjanus.encoders.shared.cells import GridPreparation
 from polyjanus.encoders.shared.fsq import FiniteScalars
+from polyjanus.encoders.shared.grid_codec import GridCodec
 
 GROUPS = 8
 
@@ -57,21 +57,22 @@ def convolutional_decoder(width_in: int, width: int, doublings: int, channels: i
 
 
 class Fsq2dCodec(GridCodec):
-    """Pictures to finite scalars and back.
+    """Grids of cells to finite scalars and back.
 
     The latents are normalised over the batch before they are rounded: without it training can collapse to a handful
     of codes. `encode` always uses the statistics that training has gathered, and never changes them.
     """
 
-    def __init__(self, preparation: Preparation, levels: Sequence[int], *, downsample: int, width: int) -> None:
-        super().__init__(preparation, preparation.size // downsample)
+    def __init__(self, preparation: GridPreparation, levels: Sequence[int], *, downsample: int, width: int) -> None:
+        super().__init__(preparation, downsample)
+        channels = preparation.shape[0]
         halvings = downsample.bit_length() - 1
         self.scalars = FiniteScalars(levels)
         self.cardinality = self.scalars.cardinality
         self.latent_width = len(self.scalars.levels)
-        self.encoder = convolutional_encoder(preparation.channels, width, halvings, self.latent_width)
+        self.encoder = convolutional_encoder(channels, width, halvings, self.latent_width)
         self.norm = nn.BatchNorm2d(self.latent_width, affine=False)
-        self.decoder = convolutional_decoder(self.latent_width, width, halvings, preparation.channels)
+        self.decoder = convolutional_decoder(self.latent_width, width, halvings, channels)
 
     def to_latents(self, values: Tensor) -> Tensor:
         """Return latents (B, d, h, w), normalised by the gathered statistics."""
@@ -93,11 +94,11 @@ class Fsq2dCodec(GridCodec):
         return self.decoder(vectors)
 
     def reconstruct(self, items: Sequence[Prepared]) -> tuple[Tensor, int]:
-        """Return the sum over pictures of the mean absolute error (of values from -1 to 1), and their number."""
+        """Return the sum over items of the mean absolute error (of values from -1 to 1), and their number."""
         return torch.stack(in_groups(items, self._loss_stacked, self)).sum(), len(items)
 
-    def _loss_stacked(self, pixels: Tensor) -> Tensor:
-        values = self.normalise(pixels)
+    def _loss_stacked(self, cells: Tensor) -> Tensor:
+        values = self.normalise(cells)
         latents = self.norm(self.encoder(values)).movedim(1, -1)
         rebuilt = self.decoder(self.scalars.quantise(latents).movedim(-1, 1))
         return (rebuilt - values).abs().float().flatten(1).mean(1)

@@ -1,34 +1,34 @@
-"""What the image codecs share: a square of pixels, a square of codes, one code book."""
+"""What codecs of grids share: cells of one size, a grid of codes, one code book."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from polyjanus.core.errors import SequenceError
 from polyjanus.core.modules import Codec, Prepared, in_groups
-from polyjanus.encoders.image.pixels import Preparation
+from polyjanus.encoders.shared.cells import GridPreparation
 
 
 class GridCodec(Codec):
-    """Pixels to latents (B, d, h, w), one code each in raster order, and back."""
+    """Cells to latents (B, d, h, w), one code each in raster order, and back."""
 
     num_codebooks = 1
     truncates: ClassVar[bool] = False
-    """Whether pixel values are cut to whole numbers, not rounded."""
+    """Whether values are cut to whole numbers, not rounded."""
     latent_width: int
     """Width d of the latents and of the vectors of the codes."""
 
-    def __init__(self, preparation: Preparation, side: int) -> None:
+    def __init__(self, preparation: GridPreparation, downsample: int) -> None:
         super().__init__()
         self.preparation = preparation
-        self.grid = (side, side)
-        self.max_codes = self.min_codes = side * side
+        _, height, width = preparation.shape
+        self.grid = (height // downsample, width // downsample)
+        self.max_codes = self.min_codes = self.grid[0] * self.grid[1]
 
     @abstractmethod
     def to_latents(self, values: Tensor) -> Tensor:
@@ -46,34 +46,34 @@ class GridCodec(Codec):
     def to_values(self, vectors: Tensor) -> Tensor:
         """Return normalised values (B, C, H, W) of vectors (B, d, h, w)."""
 
-    def prepare(self, media: Image.Image) -> Prepared:
-        """Return the pixels (C, H, W), uint8."""
-        return {"pixels": self.preparation.pixels(media)}
+    def prepare(self, media: Any) -> Prepared:
+        """Return the cells (C, H, W)."""
+        return {"cells": self.preparation.cells(media)}
 
     def num_codes(self, prepared: Prepared) -> int:
-        """Return the number of codes, the same for every picture."""
+        """Return the number of codes, the same for every item."""
         return self.max_codes
 
-    def normalise(self, pixels: Tensor) -> Tensor:
-        """Return values (B, C, H, W) of uint8 pixels, in the dtype of the codec."""
-        return self.preparation.normalise(pixels).to(next(self.parameters()).dtype)
+    def normalise(self, cells: Tensor) -> Tensor:
+        """Return values (B, C, H, W) of cells, in the dtype of the codec."""
+        return self.preparation.normalise(cells).to(next(self.parameters()).dtype)
 
     @torch.no_grad()
     def encode(self, items: Sequence[Prepared]) -> list[Tensor]:
-        """Return the codes (h · w, 1) of each picture."""
+        """Return the codes (h · w, 1) of each item."""
         return in_groups(items, self._encode_stacked, self)
 
     @torch.no_grad()
-    def decode(self, codes: Sequence[Tensor]) -> list[Image.Image]:
-        """Return an RGB picture for the codes (h · w, 1) of each item."""
+    def decode(self, codes: Sequence[Tensor]) -> list[Any]:
+        """Return the medium for the codes (h · w, 1) of each item."""
         if not codes:
             return []
         wrong = {item.shape[0] for item in codes} - {self.max_codes}
         if wrong:
-            raise SequenceError(f"a picture has {self.max_codes} codes, here are {sorted(wrong)[0]}")
+            raise SequenceError(f"an item has {self.max_codes} codes, here are {sorted(wrong)[0]}")
         grids = torch.stack([item[:, 0] for item in codes]).unflatten(-1, self.grid)
         vectors = self.vectors(grids.to(next(self.parameters()).device)).movedim(-1, 1)
-        return self.preparation.images(self.to_values(vectors), truncates=self.truncates)
+        return list(self.preparation.media(self.to_values(vectors), truncates=self.truncates))
 
-    def _encode_stacked(self, pixels: Tensor) -> Tensor:
-        return self.quantise(self.to_latents(self.normalise(pixels))).flatten(1).unsqueeze(-1)
+    def _encode_stacked(self, cells: Tensor) -> Tensor:
+        return self.quantise(self.to_latents(self.normalise(cells))).flatten(1).unsqueeze(-1)
