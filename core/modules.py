@@ -124,8 +124,11 @@ class Layout(ABC):
     def unpack(self, frames: Tensor) -> Tensor:
         """Return codes (N, K) of frames (S, K')."""
 
-    def allowed(self, step: int) -> Tensor | None:
-        """Return which codes may come at this step, boolean (K', cardinality), or None for all."""
+    def allowed(self, step: int, previous: Sequence[int] | None = None) -> Tensor | None:
+        """Return which codes may come at this step, boolean (K', cardinality), or None for all.
+
+        `previous` is the frame of the step before, None at the first.
+        """
         return None
 
     @abstractmethod

@@ -237,7 +237,7 @@ def test_a_layout_gives_back_what_it_packed(plugins: Any, block_of: Any, layout_
     facts = [layout.is_last(frame, step) for step, frame in enumerate(frames.tolist())]
     assert facts == [False] * (len(frames) - 1) + [True]
     for step, frame in enumerate(frames):
-        allowed = layout.allowed(step)
+        allowed = layout.allowed(step, frames[step - 1].tolist() if step else None)
         if allowed is not None:
             assert allowed.shape == (layout.width, layout.cardinality)
             assert bool(allowed[torch.arange(layout.width), frame].all()), "packed frames must be allowed"

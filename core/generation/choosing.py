@@ -125,7 +125,10 @@ class Chooser:
         return events + self._decode(modality, finished)
 
     def _allowed_codes(self, modality: str, rows: list[Row]) -> Tensor | None:
-        masks = [self.model.layouts[modality].allowed(len(row.frames)) for row in rows]
+        masks = [
+            self.model.layouts[modality].allowed(len(row.frames), row.frames[-1] if row.frames else None)
+            for row in rows
+        ]
         known = [mask for mask in masks if mask is not None]
         if not known:
             return None

@@ -90,7 +90,7 @@ class _SlowRow:
                 negative=self._hidden(negative) if sampler.guidance != 1 else None,
                 sampler=sampler,
                 noise=lambda column: self._noise(column, torch.empty(1, layout.cardinality)),
-                allowed=layout.allowed(len(frames)),
+                allowed=layout.allowed(len(frames), frames[-1] if frames else None),
             )
             self.draws += 1
             frames.append(to_list(frame[0]))

@@ -261,7 +261,7 @@ def _check_fits(settings: ComponentConfig, context: BuildContext) -> None:
     if not wanted or modality is None:
         return
     offered: str = modality.settings.type
-    families: tuple[str, ...] = getattr(type(modality.settings), "behaves_like", ())
+    families = cast("tuple[str, ...]", modality.settings.behaves_like)
     if not {offered, *families} & set(wanted):
         raise WiringError(
             f"{settings.kind} {settings.type!r} works on {' or '.join(wanted)}, not on {offered!r}",

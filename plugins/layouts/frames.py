@@ -74,7 +74,7 @@ class EndedLayout(Layout):
         has_ended = (frames[:, 0] == self.end).cummax(0).values
         return frames[~has_ended]
 
-    def allowed(self, step: int) -> Tensor | None:
+    def allowed(self, step: int, previous: Sequence[int] | None = None) -> Tensor | None:
         """Return which codes may come, boolean (K, V + 1)."""
         is_last = step >= self.max_steps - 1
         mask = torch.full((self.width, self.cardinality), not is_last)
