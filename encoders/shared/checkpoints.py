@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -177,6 +180,35 @@ def read_tensors(pretrained: str, context: BuildContext) -> dict[str, Tensor]:
     raise _unreadable(pretrained, context, FileNotFoundError("there are no weights"))
 
 
+def read_tensor_file(path: Path, keys: Sequence[str] = ("state_dict", "model")) -> dict[str, Tensor]:
+    """Return the tensors by name in one .pt, .pth or .safetensors file.
+
+    They stand at the top of the file, or under the first of `keys` that it has. A file that is missing, that holds
+    anything but tensors and plain values, or no tensors by name, is a CheckpointError.
+    """
+    where = str(path)
+    try:
+        content: Any = _read_whole(path)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            "it holds more than tensors, and is not trusted to run code",
+            where=where,
+            hint="where you trust it, write its state dict alone with torch.save, or as .safetensors",
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise CheckpointError(f"the weights cannot be read: {reason}", where=where) from error
+    entries = cast("dict[Any, Any]", content) if isinstance(content, dict) else {}
+    inner = next((entries[key] for key in keys if isinstance(entries.get(key), dict)), entries)
+    tensors = {name: value for name, value in inner.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    if not tensors:
+        found = ", ".join(map(repr, list(entries)[:5])) or f"a {type(content).__name__}"
+        raise CheckpointError(
+            f"there are no tensors by name at its top or under {', '.join(keys)}; it holds {found}", where=where
+        )
+    return tensors
+
+
 def find_file(pretrained: str, file_name: str, context: BuildContext) -> Path | None:
     """Return a file of a local or hub checkpoint, or None where it has none of that name."""
     name, revision, _ = split_source(pretrained)
@@ -196,6 +228,13 @@ def _read_file(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         return load_file(file)
     return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _read_whole(file: Path) -> Any:
+    """Return what is in a file; a .pt of before torch 1.6 cannot be mapped, so none is."""
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _unreadable(pretrained: str, context: BuildContext, error: Exception) -> WiringError:
