@@ -28,6 +28,8 @@ class Plugins:
 
     registries: Registries = field(default_factory=Registries)
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(hookspecs.PROJECT))
+    files: list[Path] = field(default_factory=list[Path])
+    """The one-file plugins that were loaded because a user named them."""
 
     def __post_init__(self) -> None:
         if not hasattr(self.manager.hook, "register"):
@@ -57,6 +59,7 @@ def load_file(plugins: Plugins, file: Path) -> None:
         raise PluginError(f"there is no plugin file {str(file)!r}", hint="--plugin takes the path of a .py file")
     if plugins.manager.has_plugin(str(file)):
         return
+    plugins.files.append(file)
     name = f"polyjanus_plugin_{file.stem}_{sha256(str(file).encode()).hexdigest()[:8]}"
     with _guarded(plugins, str(file)):
         _register(plugins, _import_file(name, file), Origin(plugin=file.stem, distribution=str(file), version=""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from polyjanus.core.checkpoints.opening import YAML, Opened, open_checkpoint
 from polyjanus.core.config.narrowing import narrow
 from polyjanus.core.config.reading import read_pipeline, read_sampler
 from polyjanus.core.config.schema import PipelineConfig
+from polyjanus.core.decoding.decoder import Decoder
 from polyjanus.core.errors import CheckpointError, UsageError, suggest
 from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.engine import Engine
@@ -44,7 +46,8 @@ class Pipeline:
         self.whole = whole or config
         """The pipeline of the checkpoint, of which `config` is a part where not all of it was read."""
         self.model = assembly.model
-        self.compiler = assembly.compiler
+        decoder = Decoder(assembly.compiler.modalities, plugins.files)
+        self.compiler = replace(assembly.compiler, decoder=decoder)
         self.parts = assembly.parts
         self.plugins = plugins
         self.source: Path | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from polyjanus.core.decoding.decoder import Decoder
 from polyjanus.core.errors import PolyjanusError, SequenceError
 from polyjanus.core.modality import Modality
 from polyjanus.core.modules import Adaptor, Codec, Encoder, Layout, Prepared
@@ -118,6 +119,8 @@ class Compiler:
     modalities: Mapping[str, Modality[Any, Any]]
     understandings: Mapping[str, Understanding]
     generations: Mapping[str, Generation]
+    decoder: Decoder | None = None
+    """What loads files; without one they are loaded in this process."""
 
     def compile(self, messages: Sequence[Mapping[str, Any]], *, is_prompt: bool = False) -> TokenSequence:
         """Return the sequence of messages; a prompt ends where the assistant begins to speak."""
@@ -163,7 +166,10 @@ class Compiler:
     def _prepare(self, part: MediaPart) -> tuple[Prepared, int]:
         modality = self.modalities[part.modality]
         try:
-            media = modality.load(part.source, part.start, part.duration)
+            if self.decoder is None:
+                media = modality.load(part.source, part.start, part.duration)
+            else:
+                media = self.decoder.load(part.modality, part.source, part.start, part.duration)
             pathway = self.generations if part.pathway == "generate" else self.understandings
             return pathway[part.modality].prepare(media)
         except PolyjanusError:
