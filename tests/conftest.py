@@ -126,7 +126,7 @@ def pipeline_with(plugins: Any, block_of: Any, tmp_path_factory: pytest.TempPath
     def names_of(modality: str) -> set[str]:
         return {modality, *plugins.registries.modalities.get(modality).behaves_like}
 
-    def fitting(kind: str, modality: str) -> dict[str, Any]:
+    def fitting(kind: str, modality: str) -> dict[str, Any] | None:
         known = names_of(modality)
         entries = [
             e.settings
@@ -134,7 +134,7 @@ def pipeline_with(plugins: Any, block_of: Any, tmp_path_factory: pytest.TempPath
             if not e.settings.modality_types or known & set(e.settings.modality_types)
         ]
         names = [settings.type_name() for settings in entries if "of" not in settings.model_fields]
-        return block_of(kind, names[0])
+        return block_of(kind, names[0]) if names else None
 
     def make(kind: str, name: str) -> Pipeline:
         wanted = set(plugins.registries.of(kind).get(name).modality_types) or {"image"}
@@ -145,9 +145,10 @@ def pipeline_with(plugins: Any, block_of: Any, tmp_path_factory: pytest.TempPath
         block: dict[str, Any] = {
             **block_of("modality", modality),
             "understand": {part: chosen[part] for part in ("encoder", "adaptor")},
-            "generate": {part: chosen[part] for part in ("codec", "layout", "head", "sampler")},
         }
-        block["generate"] |= {"embedding": {"width": 32}, "adaptor": {"type": "linear"}}
+        if chosen["codec"]:  # some signals are only ever read
+            block["generate"] = {part: chosen[part] for part in ("codec", "layout", "head", "sampler")}
+            block["generate"] |= {"embedding": {"width": 32}, "adaptor": {"type": "linear"}}
         tree = YAML(typ="safe").load(TINY) | {"modalities": {"x": block}, "data": {}}
         del tree["training"]
         path = tmp_path_factory.mktemp("component") / "pipeline.yaml"

@@ -291,13 +291,19 @@ def test_a_head_samples_frames_that_are_allowed(plugins: Any, block_of: Any, hea
 def test_a_pipeline_around_every_component_reads_learns_and_writes(built: Any, component: tuple[str, str]) -> None:
     pipeline = built(*component)
     part = {"type": "x", **_source(pipeline)}
+    is_written = "x" in pipeline.outputs
     rows = [
-        [{"role": "user", "content": [part, part]}, {"role": "assistant", "content": ["a", part]}],
+        [{"role": "user", "content": [part, part]}, {"role": "assistant", "content": ["a", *[part] * is_written]}],
         [{"role": "user", "content": "no item"}, {"role": "assistant", "content": "b"}],
     ]
     for chosen in (rows, rows[:1], rows[1:]):
         output = pipeline.model(**pipeline.collate(chosen))
         assert bool(output.loss.isfinite())
+    if not is_written:
+        assert (
+            pipeline.run([part, "x"], seed=1, max_tokens=2).text == pipeline.run([part, "x"], seed=1, max_tokens=2).text
+        )
+        return
     reply = pipeline.run([part, "x"], ["x"], seed=1)
     again = pipeline.run([part, "x"], ["x"], seed=1)
     modality = pipeline.compiler.modalities["x"]
