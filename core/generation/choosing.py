@@ -1,4 +1,4 @@
-"""Choosing what rows write next: text ids and frames, from hidden states, with noise of their own."""
+"""Choosing what rows write next: what is drawn for them becomes their inputs, and events."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from polyjanus.core.generation.events import Done, Event, MediaProgress, MediaReady, TextDelta
 from polyjanus.core.generation.grammar import DONE, TEXT, Grammar, Row
-from polyjanus.core.generation.noise import row_seeds, uniform
+from polyjanus.core.generation.kinds import Kind, MediaKind, TextKind
+from polyjanus.core.generation.noise import row_seeds
 from polyjanus.core.model.unified import UnifiedModel
-from polyjanus.core.modules import Backbone, Codec, Head, Sampler, to_list
+from polyjanus.core.modules import Backbone, Codec, Sampler, to_list
 from polyjanus.core.sequence.tokenizer import TextTokenizer
 
 
@@ -31,16 +32,32 @@ class Chooser:
     """Samples for every row that has nothing left to feed."""
 
     def __init__(
-        self, model: UnifiedModel, tokenizer: TextTokenizer, end_of_turn: int, grammar: Grammar, request: Request
+        self,
+        model: UnifiedModel,
+        tokenizer: TextTokenizer,
+        end_of_turn: int,
+        grammar: Grammar,
+        request: Request,
+        num_rows: int,
     ) -> None:
-        self.model, self.tokenizer, self.request = model, tokenizer, request
+        self.model, self.tokenizer, self.request, self.grammar = model, tokenizer, request, grammar
         self.samplers = {**model.samplers, **request.samplers}
         self.max_positions = cast(Backbone, model.part("backbone")).max_positions
         self.ends = frozenset({end_of_turn, tokenizer.require(tokenizer.eos, "end-of-text")})
         self.pad = tokenizer.require(tokenizer.pad, "padding")
-        self._text_mask = self._allowed_text(grammar)
+        self._kinds: dict[str, Kind] = {}
+        self._seeds = cast("list[int]", to_list(row_seeds(request.seed, torch.arange(num_rows))))
 
-    def _allowed_text(self, grammar: Grammar) -> Tensor:
+    def kind(self, mode: str) -> Kind:
+        """Return the kind of output that rows in a mode write."""
+        if mode not in self._kinds:
+            sampler = self.samplers[mode]
+            is_text = mode == TEXT
+            made = TextKind(mode, self.model, sampler, self._text_mask()) if is_text else None
+            self._kinds[mode] = made or MediaKind(mode, self.model, sampler)
+        return self._kinds[mode]
+
+    def _text_mask(self) -> Tensor:
         """Return which text ids may be written, boolean (V,): no padding, no mark that is not allowed."""
         vocabulary, device = self.model.vocabulary, self.model.device
         mask = torch.ones(vocabulary.size + vocabulary.num_marks, dtype=torch.bool, device=device)
@@ -48,10 +65,14 @@ class Chooser:
         mask[self.pad] = False
         marks = [*vocabulary.begins.values(), *vocabulary.ends.values()]
         mask[torch.tensor(marks, dtype=torch.long, device=device)] = False
-        for name in grammar.media:
+        for name in self.grammar.media:
             mask[vocabulary.begins[name]] = True
         mask[torch.tensor(sorted(self.ends), device=device)] = True
         return mask
+
+    def numbers(self, row: Row) -> tuple[int, int]:
+        """Return what the noise of a row's next draw depends on: its seed and its draws so far."""
+        return self._seeds[row.index], row.draws
 
     @torch.no_grad()
     def choose(self, rows: Sequence[Row], hidden: Tensor, negative: Tensor | None) -> list[Event]:
@@ -62,28 +83,27 @@ class Chooser:
                 groups.setdefault(row.mode, []).append(row)
         events: list[Event] = []
         for mode, group in groups.items():
-            indices = None if len(group) == len(rows) else [row.index for row in group]
+            kind, indices = self.kind(mode), None if len(group) == len(rows) else [row.index for row in group]
             mine = hidden if indices is None else hidden[indices]
-            if mode == TEXT:
-                events += self._choose_text(group, mine)
-            else:
-                twins = negative if negative is None or indices is None else negative[indices]
-                events += self._choose_frames(mode, group, mine, twins)
+            twins = negative if negative is None or indices is None else negative[indices]
+            numbers = torch.tensor([self.numbers(row) for row in group], device=self.model.device)
+            events += self.take(mode, group, to_list(kind.draw(mine, twins, numbers, kind.allowed(group))))
         return events
 
-    def _choose_text(self, rows: list[Row], hidden: Tensor) -> list[Event]:
-        logits = self.model.text_logits(hidden).float().masked_fill(~self._text_mask, float("-inf"))
-        sampler = self.samplers[TEXT]
-        noise = None if sampler.is_greedy else self._noise(rows, 0, logits.shape[1])
-        events: list[Event] = []
-        for row, token in zip(rows, to_list(sampler(logits, noise)), strict=True):
-            row.add_token(token, self.ends)
-            events += self._tell_text(row, is_over=row.mode != TEXT)
-            if row.is_done:
-                events.append(Done(row.index, "end"))
-            elif len(row.text_ids) >= self.request.max_tokens or not self._fits(row):
-                row.mode = DONE
-                events += [*self._tell_text(row, is_over=True), Done(row.index, "length")]
+    def take(self, mode: str, rows: Sequence[Row], frames: Sequence[Sequence[int]]) -> list[Event]:
+        """Give rows of one mode the frames that were drawn for them."""
+        if mode != TEXT:
+            return self._take_frames(mode, rows, frames)
+        return [event for row, frame in zip(rows, frames, strict=True) for event in self._take_token(row, frame[0])]
+
+    def _take_token(self, row: Row, token: int) -> list[Event]:
+        row.add_token(token, self.ends)
+        events: list[Event] = [*self._tell_text(row, is_over=row.mode != TEXT)]
+        if row.is_done:
+            events.append(Done(row.index, "end"))
+        elif len(row.text_ids) >= self.request.max_tokens or not self._fits(row):
+            row.mode = DONE
+            events += [*self._tell_text(row, is_over=True), Done(row.index, "length")]
         return events
 
     def _fits(self, row: Row) -> bool:
@@ -102,19 +122,11 @@ class Chooser:
             row.told, row.shown = len(row.text_ids), 0
         return [TextDelta(row.index, delta)] if delta else []
 
-    def _choose_frames(self, modality: str, rows: list[Row], hidden: Tensor, twins: Tensor | None) -> list[Event]:
-        layout, sampler = self.model.layouts[modality], self.samplers[modality]
-        head = cast(Head, self.model.part(f"{modality}.generate.head"))
-        frames = head.sample(
-            hidden,
-            negative=None if sampler.guidance == 1 else twins,
-            sampler=sampler,
-            noise=None if sampler.is_greedy else lambda column: self._noise(rows, column, layout.cardinality),
-            allowed=self._allowed_codes(modality, rows),
-        )
+    def _take_frames(self, modality: str, rows: Sequence[Row], frames: Sequence[Sequence[int]]) -> list[Event]:
+        layout = self.model.layouts[modality]
         events: list[Event] = []
         finished: list[Row] = []
-        for row, frame in zip(rows, to_list(frames), strict=True):
+        for row, frame in zip(rows, frames, strict=True):
             step = len(row.frames)
             is_last = layout.is_last(frame, step) or step + 1 >= layout.max_steps
             events.append(MediaProgress(row.index, modality, step + 1, layout.max_steps))
@@ -123,17 +135,6 @@ class Chooser:
                 row.is_guided = False
                 finished.append(row)
         return events + self._decode(modality, finished)
-
-    def _allowed_codes(self, modality: str, rows: list[Row]) -> Tensor | None:
-        masks = [
-            self.model.layouts[modality].allowed(len(row.frames), row.frames[-1] if row.frames else None)
-            for row in rows
-        ]
-        known = [mask for mask in masks if mask is not None]
-        if not known:
-            return None
-        every = torch.ones_like(known[0])
-        return torch.stack([every if mask is None else mask for mask in masks]).to(self.model.device)
 
     def _decode(self, modality: str, rows: list[Row]) -> list[Event]:
         """Return the finished items of several rows, decoded together."""
@@ -149,8 +150,3 @@ class Chooser:
             if row.is_done:
                 events.append(Done(row.index, "end"))
         return events
-
-    def _noise(self, rows: list[Row], column: int, width: int) -> Tensor:
-        """Return the noise (R, V) of the rows' next draws."""
-        numbers = torch.tensor([[row.index, row.draws] for row in rows], device=self.model.device)
-        return uniform(row_seeds(self.request.seed, numbers[:, 0]), numbers[:, 1], column, width)

@@ -2,12 +2,13 @@
 
 A row that is guided has a twin in the lower half of the cache: the same item written after a context of padding
 (classifier-free guidance; Janus, arXiv 2410.13848, footnote 2). Twins are opened with their item and run only then.
+Where all rows write the same kind, feeding and drawing are one function (`stepping.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -17,50 +18,83 @@ from polyjanus.core.errors import SequenceError
 from polyjanus.core.generation.cache import BUCKET, SlotCache
 from polyjanus.core.generation.choosing import Chooser, Request
 from polyjanus.core.generation.events import Event, MediaProgress
-from polyjanus.core.generation.grammar import TEXT, Frame, Grammar, Row
+from polyjanus.core.generation.grammar import Frame, Grammar, Row
+from polyjanus.core.generation.kinds import Kind
+from polyjanus.core.generation.stepping import MAX_PREPARED, NUMBERS, WAYS, Inputs, Run, Step, feed, way_of
 from polyjanus.core.model.unified import UnifiedModel
-from polyjanus.core.modules import Backbone
+from polyjanus.core.modules import Backbone, to_list
 from polyjanus.core.sequence.packing import collate, to_device
 from polyjanus.core.sequence.spans import TokenSequence, negative_ids
 from polyjanus.core.sequence.tokenizer import TextTokenizer
 
 
-@dataclass(frozen=True)
+@dataclass
 class Engine:
-    """Writes replies to prompts with one model."""
+    """Writes replies to prompts with one model.
+
+    `step` is how one step is run: plain, compiled, captured as a CUDA graph, or auto, which captures where it can. What
+    is compiled or captured is kept for the next prompts, with the cache that it writes to.
+    """
 
     model: UnifiedModel
     tokenizer: TextTokenizer
     end_of_turn: int
+    step: str = "auto"
+    _kept: tuple[SlotCache, object] | None = field(default=None, repr=False)
 
     def generate(self, prompts: Sequence[TokenSequence], request: Request) -> Iterator[Event]:
         """Yield events until every row has ended; the rows share nothing but the machine."""
         grammar = Grammar.of(request.output, self.model.vocabulary)
-        chooser = Chooser(self.model, self.tokenizer, self.end_of_turn, grammar, request)
-        run = _Run(self, chooser, grammar, prompts)
-        run.prefill(prompts)
-        yield from run.events()
+        chooser = Chooser(self.model, self.tokenizer, self.end_of_turn, grammar, request, len(prompts))
+        way = way_of(self.step, self.model.device)
+        run = _Run(self, chooser, grammar, prompts, way)
+        try:
+            run.prefill(prompts)
+            yield from run.events()
+        finally:
+            self._kept = None if way == "plain" else (run.cache, self._state(way))
+
+    def forget(self) -> None:
+        """Free what is kept for the next prompts."""
+        self._kept = None
+
+    def take_cache(self, layers: int, rows: int, capacity: int, way: str) -> SlotCache:
+        """Return an empty cache: the one that was kept, if it has these rows and room and nothing has moved."""
+        (cache, state), self._kept = self._kept or (None, None), None
+        if cache is None or cache.rows != rows or cache.capacity < capacity or state != self._state(way):
+            device = self.model.device
+            return SlotCache(layers, rows, capacity, device, way != "plain" or device.type == "cuda")
+        cache.clear()
+        return cache
+
+    def _state(self, way: str) -> object:
+        """Return what was prepared relies on: how, and where the weights are."""
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        return way, [tensor.data_ptr() for tensor in tensors]
 
 
 class _Run:
     """One call of the engine."""
 
-    def __init__(self, engine: Engine, chooser: Chooser, grammar: Grammar, prompts: Sequence[TokenSequence]) -> None:
-        self.engine, self.model, self.chooser = engine, engine.model, chooser
+    def __init__(
+        self, engine: Engine, chooser: Chooser, grammar: Grammar, prompts: Sequence[TokenSequence], way: str
+    ) -> None:
+        self.engine, self.model, self.chooser, self.way = engine, engine.model, chooser, way
         self.device, self.pad = engine.model.device, chooser.pad
         self.num_layers = cast(Backbone, self.model.part("backbone")).num_layers
-        self._check_room(prompts, grammar)
+        room = self._check_room(prompts, grammar)
         self.rows = [Row(index, grammar, len(prompt)) for index, prompt in enumerate(prompts)]
         self.first_ids = [prompt.ids[:1] for prompt in prompts]
         twins = 2 if any(chooser.samplers[name].guidance != 1 for name in grammar.media) else 1
         longest = max(map(len, prompts))
-        self.cache = SlotCache(self.num_layers, twins * len(prompts), longest + BUCKET, self.device)
+        room = BUCKET if way == "plain" else max(room, 1)
+        self.cache = engine.take_cache(self.num_layers, twins * len(prompts), longest + room, way)
         self.prefix: SlotCache | None = None
         self.hidden = torch.empty(0)
         self.negative: Tensor | None = None
 
-    def _check_room(self, prompts: Sequence[TokenSequence], grammar: Grammar) -> None:
-        """Refuse prompts that leave no room for what is forced, or for a word."""
+    def _check_room(self, prompts: Sequence[TokenSequence], grammar: Grammar) -> int:
+        """Return how many positions are forced; refuse prompts that leave no room for them, or for a word."""
         forced = 0 if grammar.writes_text else sum(self.model.layouts[n].max_steps + 2 for n in grammar.media)
         limit = self.chooser.max_positions
         for index, prompt in enumerate(prompts):
@@ -69,6 +103,7 @@ class _Run:
                     f"prompt {index} has {len(prompt)} positions and its reply needs {max(forced, 1)} more;"
                     f" the backbone takes {limit}"
                 )
+        return forced
 
     @torch.no_grad()
     def prefill(self, prompts: Sequence[TokenSequence]) -> None:
@@ -86,9 +121,8 @@ class _Run:
         causal = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
         itself = torch.eye(length, dtype=torch.bool, device=self.device)
         mask = (causal & visible.unsqueeze(1)) | itself
-        hidden = self.model.hidden(embeddings, positions, mask, self.cache)
-        self.cache.slot = length
-        self.hidden = hidden[:, -1]
+        self.cache.open_slots(length)
+        self.hidden = self.model.hidden(embeddings, positions, mask, self.cache)[:, -1]
 
     def events(self) -> Iterator[Event]:
         """Yield what happens until every row has ended."""
@@ -96,21 +130,54 @@ class _Run:
             row.start()
         while not all(row.is_done for row in self.rows):
             yield from self.chooser.choose(self.rows, self.hidden, self.negative)
-            for row in self.rows:
-                yield from self._maybe_open(row)
+            yield from self._open_items()
+            while mode := self._shared_mode():
+                yield from self._step(mode)
+                yield from self._open_items()
             if any(row.has_input for row in self.rows if not row.is_done):
-                self._step()
+                self._feed()
 
-    def _maybe_open(self, row: Row) -> Iterator[Event]:
-        """Open the twin of a row whose item's opening mark is fed next."""
-        if row.is_done or row.mode == TEXT or not row.has_input:
-            return
-        if row.inputs[0] != self.model.vocabulary.begins[row.mode]:
-            return
-        row.is_guided = self.chooser.samplers[row.mode].guidance != 1
-        if row.is_guided:
-            self._open_twin(row)
-        yield MediaProgress(row.index, row.mode, 0, self.model.layouts[row.mode].max_steps)
+    def _open_items(self) -> Iterator[Event]:
+        """Open the twins of rows whose item's opening mark is fed next."""
+        for row in self.rows:
+            if not row.is_opening:
+                continue
+            row.is_guided = self.chooser.kind(row.mode).is_guided
+            if row.is_guided:
+                self._open_twin(row)
+            yield MediaProgress(row.index, row.mode, 0, self.model.layouts[row.mode].max_steps)
+
+    def _shared_mode(self) -> str | None:
+        """Return the mode that all rows not done are in the midst of, if it is one."""
+        modes = {
+            row.mode if len(row.inputs) == 1 and row.inputs[0][0] == row.mode else None
+            for row in self.rows
+            if not row.is_done
+        }
+        return modes.pop() if len(modes) == 1 else None
+
+    @torch.no_grad()
+    def _step(self, mode: str) -> list[Event]:
+        """Feed the only input of every row and draw the next."""
+        kind, going = self.chooser.kind(mode), [row for row in self.rows if not row.is_done]
+        state = [[0] * (NUMBERS + kind.width)] * len(self.rows)
+        for row in going:
+            state[row.index] = [1, row.length, *self.chooser.numbers(row), *row.take()[1]]
+        self.cache.open_slots(1)
+        inputs = torch.tensor(state, device=self.device), kind.allowed(self.rows)
+        frames = to_list(self._prepared(kind, inputs)(*inputs))
+        return self.chooser.take(mode, going, [frames[row.index] for row in going])
+
+    def _prepared(self, kind: Kind, inputs: Inputs) -> Run:
+        """Return the step of a kind over the cache as it is now, made ready when first asked for."""
+        cache = self.cache
+        steps: dict[object, Run] = cache.scratch.setdefault("steps", {})
+        key = kind.key, inputs[1] is None, cache.is_fixed and cache.extent
+        if key not in steps:
+            if len(steps) >= MAX_PREPARED:
+                del steps[next(iter(steps))]
+            steps[key] = WAYS[self.way](Step(self.model, cache, kind, self.hidden.dtype), inputs)
+        return steps[key]
 
     def _open_twin(self, row: Row) -> None:
         """Start the twin from a cached context of BOS and padding, as long as the row's own."""
@@ -127,17 +194,17 @@ class _Run:
         context = self.first_ids[row.index] + [self.pad] * (length - 1)
         ids = torch.tensor([negative_ids(context, bos=bos, pad=self.pad)], device=self.device)
         prefix = SlotCache(self.num_layers, 1, length, self.device)
+        prefix.open_slots(length)
         positions = torch.arange(length, device=self.device).unsqueeze(0)
         prefix.positions[:, :length] = positions
         causal = torch.ones(1, length, length, dtype=torch.bool, device=self.device).tril()
         self.model.hidden(self.model.embed_text(ids), positions, causal, prefix)
-        prefix.slot = length
         return prefix
 
     @torch.no_grad()
-    def _step(self) -> None:
+    def _feed(self) -> None:
         """Feed one input to every row that has one; the others write a slot that stays hidden."""
-        cache, count = self.cache, len(self.rows)
+        count = len(self.rows)
         state = torch.tensor(
             [[row.has_input and not row.is_done, row.is_guided, row.length] for row in self.rows], device=self.device
         )
@@ -147,42 +214,20 @@ class _Run:
         if has_twins:
             active = torch.cat([active, active & state[:, 1].bool()])
             lengths, embeddings = lengths.repeat(2), embeddings.repeat(2, 1)
-        cache.reserve(1)
-        rows, end = active.shape[0], cache.slot + 1
-        cache.visible[:rows, cache.slot] = active
-        cache.positions[:rows, cache.slot] = lengths
-        mask = cache.visible[:rows, :end].clone()
-        mask[:, -1] = True  # a row that waits looks at itself alone
-        hides_nothing = self.device.type == "cpu" and bool(mask.all())  # elsewhere asking would cost a wait
-        seen = None if hides_nothing else mask.unsqueeze(1)
-        hidden = self.model.hidden(embeddings.unsqueeze(1), lengths.unsqueeze(1), seen, cache)
-        cache.slot = end
-        self.hidden = hidden[:count, 0]
-        self.negative = hidden[count:, 0] if has_twins else None
+        self.cache.open_slots(1)
+        hidden = feed(self.model, self.cache, embeddings, active, lengths)
+        self.hidden = hidden[:count]
+        self.negative = hidden[count:] if has_twins else None
 
     def _input_embeddings(self) -> Tensor:
         """Take the next input of every row and return its embedding (R, d); zeros where there is none."""
-        tokens: dict[int, int] = {}
-        frames: dict[str, dict[int, Frame]] = {}
+        groups: dict[str, dict[int, Frame]] = {}
         for row in self.rows:
-            if row.is_done or not row.has_input:
-                continue
-            value = row.inputs.popleft()
-            row.length += 1
-            if isinstance(value, int):
-                tokens[row.index] = value
-            else:
-                frames.setdefault(value[0], {})[row.index] = value[1]
-        parts = [(list(group), self._embed_frames(name, group)) for name, group in frames.items()]
-        if tokens:
-            ids = torch.tensor(list(tokens.values()), device=self.device)
-            parts.append((list(tokens), self.model.embed_text(ids)))
-        if len(parts) == 1 and len(parts[0][0]) == len(self.rows):
-            return parts[0][1].to(self.hidden.dtype)
+            if row.has_input and not row.is_done:
+                mode, frame = row.take()
+                groups.setdefault(mode, {})[row.index] = frame
         embeddings = self.hidden.new_zeros(len(self.rows), self.hidden.shape[-1])
-        for indices, values in parts:
-            embeddings[indices] = values.to(embeddings.dtype)
+        for mode, group in groups.items():
+            frames = torch.tensor(list(group.values()), device=self.device)
+            embeddings[list(group)] = self.chooser.kind(mode).embed(frames).to(embeddings.dtype)
         return embeddings
-
-    def _embed_frames(self, modality: str, frames: dict[int, Frame]) -> Tensor:
-        return self.model.embed_frames(modality, torch.tensor(list(frames.values()), device=self.device))

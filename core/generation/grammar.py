@@ -10,8 +10,8 @@ from polyjanus.core.errors import UsageError, suggest
 from polyjanus.core.sequence.spans import Vocabulary
 
 Frame = tuple[int, ...]
-Input = int | tuple[str, Frame]
-"""What is fed at one position: a text id, or a modality and a frame of its codes."""
+Input = tuple[str, Frame]
+"""What is fed at one position: a modality and a frame of its codes; the frames of text are single ids."""
 TEXT = "text"
 DONE = "done"
 
@@ -85,10 +85,24 @@ class Row:
         """Tell whether something waits to be fed."""
         return bool(self.inputs)
 
+    def take(self) -> Input:
+        """Return the next input, which is fed now."""
+        self.length += 1
+        return self.inputs.popleft()
+
+    def _write(self, token: int) -> None:
+        self.inputs.append((TEXT, (token,)))
+
     def open(self, modality: str) -> None:
         """Begin an item: its opening mark is fed next."""
         self.mode = modality
-        self.inputs.append(self.grammar.vocabulary.begins[modality])
+        self._write(self.grammar.vocabulary.begins[modality])
+
+    @property
+    def is_opening(self) -> bool:
+        """Tell whether the opening mark of the row's item is fed next."""
+        begins = self.grammar.vocabulary.begins
+        return self.mode in begins and self.inputs[0] == (TEXT, (begins[self.mode],))
 
     def open_next(self) -> None:
         """Begin the next forced item, or end."""
@@ -108,7 +122,7 @@ class Row:
             self.open(opened)
         else:
             self.text_ids.append(token)
-            self.inputs.append(token)
+            self._write(token)
 
     def add_frame(self, frame: Frame, *, is_last: bool) -> None:
         """Take a sampled frame; after the last one the closing mark is fed, and text or the next item follows."""
@@ -117,7 +131,7 @@ class Row:
         self.inputs.append((self.mode, frame))
         if not is_last:
             return
-        self.inputs.append(self.grammar.vocabulary.ends[self.mode])
+        self._write(self.grammar.vocabulary.ends[self.mode])
         if self.grammar.writes_text:
             self.mode = TEXT
         else:

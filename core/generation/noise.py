@@ -1,7 +1,5 @@
 """Noise that depends on nothing but seed, row and step, so that no row's draw depends on its neighbours."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -24,17 +22,11 @@ def uniform(seeds: Tensor, steps: Tensor, column: int, width: int) -> Tensor:
     """
     keys = _scramble(_scramble(seeds * _GOLDEN_64 + steps) + column).unsqueeze(1)
     low, high = (keys << 32 >> 32).int(), (keys >> 32).int()
-    values = _counter(width, seeds.device) + low
+    values = torch.arange(width, dtype=torch.int32, device=seeds.device) * _GOLDEN_32 + low
     values.bitwise_xor_((values >> 16).bitwise_and_(0xFFFF)).mul_(0x7FEB352D).bitwise_xor_(high)
     values.bitwise_xor_((values >> 15).bitwise_and_(0x1FFFF)).mul_(-2073254261)
     bits = values.bitwise_right_shift_(9).float()  # the upper 23 bits, signed; more would round to one
     return bits.add_((1 << 22) + 0.5).mul_(2.0**-23)
-
-
-@lru_cache(maxsize=16)
-def _counter(width: int, device: torch.device) -> Tensor:
-    """Return the spread-out numbers that the keys are added to, int32 (width,)."""
-    return torch.arange(width, dtype=torch.int32, device=device) * _GOLDEN_32
 
 
 def row_seeds(seed: int, rows: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class CausalBackbone(Backbone):
         """Return the short way of this generation, made when first asked for."""
         if "decoder" not in cache.scratch:
             suits = Decoder.suits(self.transformer, self._model_type)
-            cache.scratch["decoder"] = Decoder(self.transformer) if suits else None
+            cache.scratch["decoder"] = Decoder(self.transformer, cache) if suits else None
         return cache.scratch["decoder"]
 
     def _layer_masks(self, mask: Tensor | None, positions: Tensor, cache: Any) -> list[Tensor | None]:

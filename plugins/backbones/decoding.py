@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, 
 from polyjanus.core.generation.cache import SlotCache
 
 SHAPED_LIKE_LLAMA = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+ANGLES_THAT_CHANGE = frozenset({"dynamic", "longrope"})
+"""Kinds of rotary positions whose angles depend on how long the sequence is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,12 @@ class _Layer:
 
 
 class Decoder:
-    """The decoding step of one transformer as it is now; made anew for each generation."""
+    """The decoding step of one transformer as it is now, over one cache."""
 
-    def __init__(self, transformer: Any) -> None:
+    def __init__(self, transformer: Any, cache: SlotCache) -> None:
         attention = transformer.layers[0].self_attn
-        self.rotary = transformer.rotary_emb
         self.head_width = int(attention.head_dim)
+        self.angles = _angles(transformer, cache.capacity, self.head_width // 2)
         self.scale = float(attention.scaling)
         self.layers = [_read_layer(layer) for layer in transformer.layers]
         self.last_norm = _read_norm(transformer.norm)
@@ -67,8 +69,10 @@ class Decoder:
 
     @classmethod
     def suits(cls, transformer: Any, model_type: str) -> bool:
-        """Tell whether the transformer is Llama-shaped, its products plain and its activation SiLU."""
+        """Tell whether the transformer is Llama-shaped, its products plain, its activation SiLU, its angles settled."""
         if model_type not in SHAPED_LIKE_LLAMA or transformer.training:
+            return False
+        if transformer.rotary_emb.rope_type in ANGLES_THAT_CHANGE:
             return False
         return all(type(product) is nn.Linear for product in _products(transformer)) and all(
             isinstance(layer.mlp.act_fn, nn.SiLU) or type(layer.mlp.act_fn).__name__ == "SiLUActivation"
@@ -78,45 +82,36 @@ class Decoder:
     def __call__(self, embeddings: Tensor, positions: Tensor, masks: list[Tensor | None], cache: SlotCache) -> Tensor:
         """Return hidden states (R, 1, d) of embeddings (R, 1, d); `masks` are boolean (R, 1, M), one per layer."""
         hidden = embeddings[:, 0]
-        cosine, sine = self._angles(embeddings, positions)
+        cosine, sine = self.angles[positions].unbind(2)
         biases = _biases(masks, hidden.dtype)
-        start, end = cache.slot, cache.slot + 1
         for layer, slots, bias in zip(self.layers, cache.slot_layers, biases, strict=True):
-            keys, values = cast(Tensor, slots.keys)[: len(hidden)], cast(Tensor, slots.values)[: len(hidden)]
-            queries = self._project(layer, layer.before_attention(hidden), cosine, sine, keys, values, start)
+            queries, keys, values = self._project(layer, layer.before_attention(hidden), cosine, sine)
+            keys, values = slots.update(keys.unsqueeze(2), values.unsqueeze(2))
             mixed = scaled_dot_product_attention(
-                queries.unsqueeze(2),
-                keys[:, :, :end],
-                values[:, :, :end],
-                attn_mask=bias,
-                scale=self.scale,
-                enable_gqa=self.is_grouped,
+                queries.unsqueeze(2), keys, values, attn_mask=bias, scale=self.scale, enable_gqa=self.is_grouped
             )
             hidden = hidden + layer.out(mixed.flatten(1))
             inner = layer.before_mlp(hidden)
             hidden = hidden + layer.down(silu(layer.gate(inner)) * layer.up(inner))
         return self.last_norm(hidden).unsqueeze(1)
 
-    def _angles(self, embeddings: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cosine and sine (R, 1, D / 2) of the positions; transformers repeats them over both halves."""
-        cosine, sine = self.rotary(embeddings, positions)
-        half = self.head_width // 2
-        return cosine[..., :half], sine[..., :half]
-
-    def _project(
-        self, layer: _Layer, inner: Tensor, cosine: Tensor, sine: Tensor, keys: Tensor, values: Tensor, slot: int
-    ) -> Tensor:
-        """Write keys and values of this position to their slot; return the queries (R, H, D)."""
+    def _project(self, layer: _Layer, inner: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values (R, heads, D) of this position."""
         shape = (len(inner), -1, self.head_width)
-        queries, new_keys = layer.queries(inner).view(shape), layer.keys(inner).view(shape)
+        queries, keys = layer.queries(inner).view(shape), layer.keys(inner).view(shape)
         if layer.query_norm is not None and layer.key_norm is not None:
-            queries, new_keys = layer.query_norm(queries), layer.key_norm(new_keys)
+            queries, keys = layer.query_norm(queries), layer.key_norm(keys)
         count = queries.shape[1]
-        left, right = torch.cat([queries, new_keys], 1).chunk(2, -1)
+        left, right = torch.cat([queries, keys], 1).chunk(2, -1)
         turned = torch.cat([left * cosine - right * sine, right * cosine + left * sine], -1)
-        keys[:, :, slot] = turned[:, count:]
-        values[:, :, slot] = layer.values(inner).view(shape)
-        return turned[:, :count]
+        return turned[:, :count], turned[:, count:], layer.values(inner).view(shape)
+
+
+def _angles(transformer: Any, count: int, half: int) -> Tensor:
+    """Return cosine and sine (count, 2, D / 2) of all positions; transformers repeats them over both halves."""
+    weight = transformer.norm.weight
+    cosine, sine = transformer.rotary_emb(weight, torch.arange(count, device=weight.device).unsqueeze(0))
+    return torch.stack([cosine[0, :, :half], sine[0, :, :half]], 1)
 
 
 def _biases(masks: list[Tensor | None], dtype: torch.dtype) -> list[Tensor | None]:

@@ -12,6 +12,16 @@ from polyjanus.core.generation.cache import SlotCache
 from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.events import Done, MediaReady, TextDelta
 from polyjanus.core.generation.slow import generate_slowly
+from polyjanus.core.generation.stepping import WAYS, plain
+
+
+@pytest.fixture(params=["used part", "bucket"], autouse=True)
+def shown(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run every test over what a cache shows on a CPU, and over the fixed shapes that it shows elsewhere."""
+    if request.param == "bucket":
+        monkeypatch.setitem(WAYS, "fixed", plain)
+        monkeypatch.setattr("polyjanus.core.generation.engine.way_of", lambda name, device: "fixed")
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +219,7 @@ def test_rows_of_one_batch_may_be_in_different_modalities(two_kinds: Any, output
             np.testing.assert_array_equal(mine, theirs)
 
 
-def test_closing_a_stream_frees_its_rows(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_a_stream_frees_its_rows(tiny: Any, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     caches: weakref.WeakSet[SlotCache] = weakref.WeakSet()
 
     def make(*arguments: Any) -> SlotCache:
@@ -221,7 +231,11 @@ def test_closing_a_stream_frees_its_rows(tiny: Any, monkeypatch: pytest.MonkeyPa
     events = tiny.stream_many(["x"] * 4, ["image"])
     next(events)
     assert len(caches) == 2  # the rows', and the prefix of their twins
+    assert all(cache.is_fixed == (shown == "bucket") for cache in caches if cache.rows > 1)
     events.close()
     del events
+    gc.collect()
+    assert len(caches) == (shown == "bucket")  # what is made for fixed shapes is kept, with its cache
+    tiny.engine.forget()
     gc.collect()
     assert not caches
