@@ -17,6 +17,7 @@ from polyjanus.core.settings import (
     ModalityConfig,
     PretrainedSettings,
     Settings,
+    SourceConfig,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from polyjanus.encoders.point_cloud.point_bert import PointBertEncoder
     from polyjanus.encoders.point_cloud.point_fsq import PointFsqCodec
     from polyjanus.encoders.point_cloud.point_patch import PointPatchEncoder
+    from polyjanus.encoders.point_cloud.shapes import ShapeRows
     from polyjanus.encoders.point_cloud.voxel import VoxelCodec
 
 POINT_CLOUDS = ("point_cloud",)
@@ -219,6 +221,21 @@ class PointFsqConfig(CodecConfig, CubeSettings):
         return PointFsqCodec(self.cube(), self.levels, points=self.points, codes=self.codes, width=self.width)
 
 
+class ShapesConfig(SourceConfig):
+    """Made-up clouds of eight solids, with a question or a request in words: no files are needed."""
+
+    type: Literal["shapes"]
+    task: Literal["name", "make"] = Field(description="'name' asks which shape it is, 'make' asks for a cloud")
+    rows: int = Field(default=2000, gt=0, description="solids, each of sizes of its own")
+    points: int = Field(default=512, gt=0, description="points of a cloud")
+
+    def build(self, context: BuildContext) -> ShapeRows:
+        """Return the rows."""
+        from polyjanus.encoders.point_cloud.shapes import ShapeRows
+
+        return ShapeRows(self.task, self.rows, self.points)
+
+
 def grouping(settings: GroupSettings, *, channels: int, start: str = "canonical", normalise: bool = True) -> Grouping:
     """Return what makes groups of the points of a cloud."""
     from polyjanus.encoders.point_cloud.groups import Grouping
@@ -235,9 +252,10 @@ def grouping(settings: GroupSettings, *, channels: int, start: str = "canonical"
 
 @hookimpl
 def register(registries: Registries) -> None:
-    """Offer point clouds, their encoders and their codecs."""
+    """Offer point clouds, their encoders and codecs, and clouds to try them on."""
     registries.modalities.add(PointCloudConfig)
     for encoder in (PointPatchConfig, PointBertConfig):
         registries.encoders.add(encoder)
     for codec in (VoxelConfig, PointFsqConfig):
         registries.codecs.add(codec)
+    registries.sources.add(ShapesConfig)
