@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -28,9 +28,23 @@ def _guard_torchaudio() -> None:
             _IS_TORCHAUDIO_EXT_AVAILABLE=False,
             _IS_ALIGN_AVAILABLE=False,
             _check_cuda_version=lambda: None,
-            fail_if_no_align=lambda function: function,  # type: ignore[misc]
+            fail_if_no_align=_refusing,
         )
         sys.modules["torchaudio._extension"] = stub
+
+
+def _refusing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of torchaudio's binary as one that says why it cannot be called."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(f"{function.__name__} needs torchaudio's binary, which does not fit this torch")
+
+    return refuse
+
+
+def torchaudio() -> Any:
+    """Return torchaudio, whose Python parts work even where its binary does not fit; ImportError without it."""
+    return importlib.import_module("torchaudio")
 
 
 _guard_torchaudio()
@@ -48,6 +62,7 @@ __all__ = [
     "config_of",
     "library",
     "offline",
+    "torchaudio",
 ]
 
 

@@ -87,9 +87,9 @@ class SiglipConfig(EncoderConfig, PretrainedSettings, PreparationSettings):
 
     def resolve(self, context: BuildContext) -> Self:
         """Return these settings with the architecture of the checkpoint that they name."""
-        from polyjanus.encoders.shared.checkpoints import read_vision_architecture, resolved
+        from polyjanus.encoders.shared.checkpoints import read_architecture, resolved
 
-        return resolved(self, read_vision_architecture(self.pretrained, context)) if self.pretrained else self
+        return resolved(self, read_architecture(self.pretrained, context, "vision_config")) if self.pretrained else self
 
     def build(self, context: BuildContext) -> SiglipEncoder:
         """Return the encoder, its weights fresh."""
@@ -117,12 +117,12 @@ class HfVisionConfig(EncoderConfig, PretrainedSettings, PreparationSettings):
 
     def resolve(self, context: BuildContext) -> Self:
         """Return these settings with the architecture, mean and std of the checkpoint that they name."""
-        from polyjanus.encoders.shared.checkpoints import read_normalisation, read_vision_architecture, resolved
+        from polyjanus.encoders.shared.checkpoints import read_architecture, read_normalisation, resolved
 
         if not self.pretrained:
             return self
         known = {} if "mean" in self.model_fields_set else read_normalisation(self.pretrained, context)
-        return resolved(self, read_vision_architecture(self.pretrained, context), **known)
+        return resolved(self, read_architecture(self.pretrained, context, "vision_config"), **known)
 
     def build(self, context: BuildContext) -> HfVisionEncoder:
         """Return the encoder, its weights fresh."""

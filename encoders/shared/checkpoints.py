@@ -43,12 +43,12 @@ def split_source(pretrained: str) -> tuple[str, str | None, str | None]:
     return name, revision or None, component or None
 
 
-def read_vision_architecture(pretrained: str, context: BuildContext) -> dict[str, Any]:
-    """Return the architecture of the vision tower of a checkpoint."""
+def read_architecture(pretrained: str, context: BuildContext, part: str = "") -> dict[str, Any]:
+    """Return the architecture in a checkpoint; `part` names the config inside that is taken where there is one."""
     name, revision, component = split_source(pretrained)
     if component:
         raise WiringError(
-            f"{pretrained!r} names a component; this encoder reads whole vision checkpoints",
+            f"{pretrained!r} names a component; this reads whole checkpoints",
             paths=[context.path],
             hint=f"write {name!r}",
         )
@@ -56,7 +56,7 @@ def read_vision_architecture(pretrained: str, context: BuildContext) -> dict[str
         config = config_of(None, context.locate(name), revision)
     except (OSError, ValueError) as error:
         raise _unreadable(pretrained, context, error) from error
-    return describe(getattr(config, "vision_config", None) or config)
+    return describe(getattr(config, part, None) or config)
 
 
 def describe(config: Any) -> dict[str, Any]:
@@ -113,8 +113,16 @@ def build_tower(architecture: dict[str, Any], context: BuildContext, model_type:
         ) from error
     if isinstance(getattr(tower, "pooler", None), nn.Module):
         tower.pooler = None
-    for module in tower.modules():  # such a buffer would come back from a checkpoint as garbage
+    return keep_buffers(tower)
+
+
+def keep_buffers(tower: Any) -> Any:
+    """Return a model all of whose tensors are saved; any other would come back from a checkpoint as garbage."""
+    for module in tower.modules():
         module._non_persistent_buffers_set.clear()
+        for name in [name for name, value in vars(module).items() if isinstance(value, Tensor)]:
+            value = vars(module).pop(name)
+            module.register_buffer(name, value)
     return tower
 
 
@@ -132,8 +140,8 @@ def load_tower(tower: Any, pretrained: str, context: BuildContext) -> None:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unreadable(pretrained, context, error) from error
-    source = {**dict(loaded.named_parameters()), **dict(loaded.named_buffers())}
-    fill(tower, source, pretrained)
+    keep_buffers(loaded)
+    fill(tower, {**dict(loaded.named_parameters()), **dict(loaded.named_buffers())}, pretrained)
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], pretrained: str) -> None:
@@ -152,10 +160,28 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], pretrained: str) -> None
     module.load_state_dict({key: tensors[key].detach() for key in state}, assign=has_meta)
 
 
+def load_part(module: nn.Module, pretrained: str, owner: str, part: str, context: BuildContext) -> None:
+    """Fill a module with one part of a checkpoint that transformers loads as the class `owner`."""
+    name, revision, _ = split_source(pretrained)
+    try:
+        loaded = getattr(library(), owner).from_pretrained(
+            context.locate(name), revision=revision, trust_remote_code=False, dtype=torch.float32
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unreadable(pretrained, context, error) from error
+    source = keep_buffers(loaded.get_submodule(part))
+    fill(module, {**dict(source.named_parameters()), **dict(source.named_buffers())}, pretrained)
+
+
+def read_preprocessor(pretrained: str, context: BuildContext) -> dict[str, Any]:
+    """Return the settings of a checkpoint's feature extractor, or none where it has none."""
+    file = find_file(pretrained, "preprocessor_config.json", context)
+    return json.loads(file.read_text(encoding="utf-8")) if file else {}
+
+
 def read_normalisation(pretrained: str, context: BuildContext) -> dict[str, Any]:
     """Return `mean` and `std` of the checkpoint's image processor, where it has one."""
-    file = find_file(pretrained, "preprocessor_config.json", context)
-    known = json.loads(file.read_text(encoding="utf-8")) if file else {}
+    known = read_preprocessor(pretrained, context)
     keys = {"mean": "image_mean", "std": "image_std"}
     return {ours: tuple(known[theirs]) for ours, theirs in keys.items() if theirs in known}
 

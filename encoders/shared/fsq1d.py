@@ -84,7 +84,10 @@ class PatchQuantiser(nn.Module):
 
 
 class Fsq1dCodec(Codec):
-    """A signal of at most `seconds` as K codes per `patch` samples; decoding gives whole patches."""
+    """A signal of at most `seconds` as K codes per `patch` samples; decoding gives whole patches.
+
+    A codec of something computed from the signal, such as its spectrum, overrides `values` and `medium`.
+    """
 
     def __init__(
         self,
@@ -98,10 +101,11 @@ class Fsq1dCodec(Codec):
         codebooks: int,
         sample_rate: float,
         is_fixed: bool,
+        num_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.modality, self.patch, self.sample_rate = modality, patch, sample_rate
-        self.num_channels = len(modality.channels)
+        self.num_channels = num_channels or len(modality.channels)
         self.quantiser = PatchQuantiser(
             self.num_channels * patch, width=width, depth=depth, levels=levels, codebooks=codebooks
         )
@@ -110,9 +114,17 @@ class Fsq1dCodec(Codec):
         self.max_codes = max(1, ceil(round(seconds * sample_rate, 6) / patch))
         self.min_codes = self.max_codes if is_fixed else 1
 
+    def values(self, media: Any) -> Tensor:
+        """Return what the network sees of a signal, (C, T), about as large as 1."""
+        return torch.from_numpy(self.modality.values(media, self.sample_rate))
+
+    def medium(self, values: Tensor) -> Any:
+        """Return the signal of what the network gives, (C, T)."""
+        return self.modality.make(values.numpy() * self.modality.scale, self.sample_rate)
+
     def prepare(self, media: Any) -> Prepared:
         """Return the patches (N, C · patch), float32; a signal that is too long is a MediaError."""
-        values = torch.from_numpy(self.modality.values(media, self.sample_rate))
+        values = self.values(media)
         if self.min_codes == self.max_codes:  # one length for all: the end is cut or filled up with zeros
             length = self.max_codes * self.patch
             values = nn.functional.pad(values[:, :length], (0, max(0, length - values.shape[1])))
@@ -143,12 +155,8 @@ class Fsq1dCodec(Codec):
             raise SequenceError(f"codes are (1 or more, {self.num_codebooks}), these are {tuple(wrong[0].shape)}")
         place = next(self.parameters()).device
         rebuilt = in_groups([{"codes": item.to(place)} for item in codes], self.quantiser.patches, self)
-        return [self._medium(patches) for patches in rebuilt]
-
-    def _medium(self, patches: Tensor) -> Any:
-        """Return the medium of patches (N, C · patch)."""
-        values = patches.unflatten(1, (self.num_channels, self.patch)).transpose(0, 1).flatten(1).float().cpu().numpy()
-        return self.modality.make(values * self.modality.scale, self.sample_rate)
+        shape = (self.num_channels, self.patch)
+        return [self.medium(item.unflatten(1, shape).transpose(0, 1).flatten(1).float().cpu()) for item in rebuilt]
 
     def reconstruct(self, items: Sequence[Prepared]) -> tuple[Tensor, int]:
         """Return the sum over items of the mean absolute error, of values divided by the scale, and their number."""
