@@ -40,6 +40,7 @@ class NeuralCodec(Codec):
             raise WiringError("only mono codecs without scales can be written as codes alone", paths=[context.path])
         self.modality = modality
         self.tower = keep_buffers(library().AutoModel.from_config(config))
+        self._draw_books()
         self.sample_rate = config.sampling_rate
         books, self.cardinality, self.hop = describe_codec(config)
         self.num_codebooks = codebooks or books
@@ -51,7 +52,11 @@ class NeuralCodec(Codec):
     def reset_parameters(self) -> None:
         """Draw the weights anew, code books too."""
         reset_tower(self.tower)
-        for name, value in self.tower.named_buffers():  # EnCodec and Mimi start with code books of zeros
+        self._draw_books()
+
+    def _draw_books(self) -> None:
+        """Fill the code books of EnCodec and Mimi, which start with zeros: every code would be the first."""
+        for name, value in self.tower.named_buffers():
             if name.endswith(("codebook.embed", "codebook.embed_sum")):
                 nn.init.normal_(value)
 

@@ -140,8 +140,15 @@ def load_tower(tower: Any, pretrained: str, context: BuildContext) -> None:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unreadable(pretrained, context, error) from error
+    fill(tower, _tensors(loaded, tower), pretrained)
+
+
+def _tensors(loaded: nn.Module, like: nn.Module) -> dict[str, Tensor]:
+    """Return all tensors of a loaded model; what its loader left on meta, derived numbers, is taken from `like`."""
     keep_buffers(loaded)
-    fill(tower, {**dict(loaded.named_parameters()), **dict(loaded.named_buffers())}, pretrained)
+    own = dict(like.named_buffers())
+    found = {**dict(loaded.named_parameters()), **dict(loaded.named_buffers())}
+    return {name: own.get(name, value) if value.is_meta else value for name, value in found.items()}
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], pretrained: str) -> None:
@@ -169,8 +176,7 @@ def load_part(module: nn.Module, pretrained: str, owner: str, part: str, context
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unreadable(pretrained, context, error) from error
-    source = keep_buffers(loaded.get_submodule(part))
-    fill(module, {**dict(source.named_parameters()), **dict(source.named_buffers())}, pretrained)
+    fill(module, _tensors(loaded.get_submodule(part), module), pretrained)
 
 
 def read_preprocessor(pretrained: str, context: BuildContext) -> dict[str, Any]:
