@@ -25,6 +25,7 @@ from polyjanus.core.errors import CheckpointError, UsageError, suggest
 from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.engine import Engine
 from polyjanus.core.generation.events import Event
+from polyjanus.core.generation.stepping import way_of
 from polyjanus.core.manager import Plugins, load_plugins
 from polyjanus.core.model.config import UnifiedConfig
 from polyjanus.core.modules import Sampler
@@ -88,14 +89,17 @@ class Pipeline:
         is_verified: bool = True,
         inputs: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
+        step: str = "auto",
     ) -> Pipeline:
         """Return the pipeline of a checkpoint: a folder, a run, a trained YAML, a shipped name or a hub id.
 
         Folders in a registered foreign format are read as they are. `dtype` is float32, bfloat16, stored, or auto:
         bfloat16 on a GPU that multiplies it natively. Every file of ours is compared with its checksum unless told
         otherwise. `inputs` and `outputs` name the modalities that will be understood and written; what they do not
-        need is neither built nor read.
+        need is neither built nor read. `step` is how one step of writing is run: plain, compiled, captured as a CUDA
+        graph, or auto, which captures where it can.
         """
+        way_of(step, find_device(device))
         plugins = plugins or load_plugins()
         opened = open_checkpoint(source, plugins.registries, is_verified=is_verified)
         writes = None if outputs is None else [outputs] if isinstance(outputs, str) else outputs
@@ -105,7 +109,7 @@ class Pipeline:
                 config, opened.folder, plugins.registries, whole=whole, writes_text=writes is None or "text" in writes
             )
         pipeline = cls(config, built, plugins, whole)
-        pipeline.source = opened.folder
+        pipeline.source, pipeline.engine.step = opened.folder, step
         return pipeline._take(opened, device, dtype)
 
     def _take(self, opened: Opened, device: str, dtype: str) -> Pipeline:
@@ -129,6 +133,7 @@ class Pipeline:
     def to(self, device: str, dtype: str = "float32") -> Pipeline:
         """Move the model; device `auto` takes a GPU where there is one, dtype `auto` what suits the device."""
         place = find_device(device)
+        self.engine.forget()
         kept = set(self.model.state_dict())
         derived = {name: value for name, value in self.model.named_buffers() if name not in kept}
         cast(Any, self.model).to(place, None if dtype == STORED else compute_dtype(dtype, place))

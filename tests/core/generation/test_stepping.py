@@ -18,6 +18,7 @@ from polyjanus.core.generation import stepping
 from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.events import MediaReady, TextDelta
 from polyjanus.core.generation.stepping import captured, way_of
+from polyjanus.core.pipeline import Pipeline
 
 CPU = torch.device("cpu")
 WAITS = {"_local_scalar_dense", "nonzero", "item", "equal", "is_nonzero"}
@@ -181,6 +182,8 @@ def test_a_captured_step_is_kept_until_weights_move(make_tiny: Any, tapes: list[
             parameter.data = parameter.data.clone()
     assert _written(pipeline, ["a"], Request(("image",), seed=1), "captured") == first
     assert len(tapes) == 2
+    pipeline.to("cpu")
+    assert pipeline.engine._kept is None
     assert [_written(pipeline, ["a"], Request(("image",), seed=seed)) for seed in (1, 2)] == [first, second]
 
 
@@ -245,3 +248,11 @@ def test_the_way_suits_the_device() -> None:
         way_of("capturd", CPU)
     with pytest.raises(UsageError, match="a step on cpu cannot be captured"):
         way_of("captured", CPU)
+
+
+def test_the_way_is_asked_for_when_a_pipeline_is_loaded(make_tiny: Any, tmp_path: Any) -> None:
+    folder = make_tiny().save(tmp_path / "saved")
+    assert Pipeline.from_pretrained(folder, device="cpu").engine.step == "auto"
+    assert Pipeline.from_pretrained(folder, device="cpu", step="compiled").engine.step == "compiled"
+    with pytest.raises(UsageError, match="no way to step 'fast'"):
+        Pipeline.from_pretrained(folder, step="fast")
