@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from polyjanus.core.pipeline import Pipeline
+from polyjanus.core.prompts import Prompt
+from polyjanus.core.reply import Reply
 from polyjanus.core.settings import BuildContext
+
+CONTROLS = ("noise", "shuffled", "nothing")
+"""What a model is asked about in place of the inputs: noise, the inputs of other trials, or nothing at all."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,13 @@ class Score:
     samples: tuple[Sample, ...] = ()
     commands: tuple[str, ...] = ()
     """What a person could try next: the words after `polyjanus run PIPELINE`."""
+    controls: dict[str, Score] = field(default_factory=dict[str, "Score"])
+    """The same evaluation without what the inputs say, by the name of the control."""
+
+    @property
+    def is_above_controls(self) -> bool:
+        """Tell whether the score lies above the interval of every control."""
+        return all(self.score > control.high for control in self.controls.values())
 
     @classmethod
     def of(cls, right: int, n: int, *, input: str, output: str, judge: str, **more: Any) -> Score:
@@ -47,7 +61,12 @@ class Score:
     def as_row(self) -> dict[str, Any]:
         """Return the score as plain data, samples left out."""
         names = ("input", "output", "score", "low", "high", "n", "judge", "details")
-        return {name: getattr(self, name) for name in names}
+        row = {name: getattr(self, name) for name in names}
+        if self.controls:
+            known = ("score", "low", "high", "n")
+            row["controls"] = {k: {name: getattr(v, name) for name in known} for k, v in self.controls.items()}
+            row["above_controls"] = self.is_above_controls
+        return row
 
 
 def wilson(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -68,8 +87,81 @@ class Metric(ABC):
         """Ask the pipeline and judge its answers; `limit` asks that many times at most."""
 
 
-def evaluate(pipeline: Pipeline, *, limit: int | None = None, seed: int = 0) -> Iterator[tuple[str, Score]]:
-    """Yield the name and the score of every evaluation in the pipeline's YAML."""
+def evaluate(
+    pipeline: Pipeline, *, limit: int | None = None, seed: int = 0, with_controls: bool = False
+) -> Iterator[tuple[str, Score]]:
+    """Yield the name and the score of every evaluation in the pipeline's YAML.
+
+    With controls, each that reads media is done again with noise, with the media of other trials, and with none.
+    """
     for name, settings in pipeline.config.evaluation.items():
         metric: Metric = settings.build(BuildContext(path=f"evaluation.{name}", folder=Path()))
-        yield name, metric.measure(pipeline, limit=limit, seed=seed)
+        score = metric.measure(pipeline, limit=limit, seed=seed)
+        controls: dict[str, Score] = {}
+        for control in CONTROLS if with_controls else ():
+            asked = Controlled(pipeline, control, seed)
+            found = metric.measure(cast(Pipeline, asked), limit=limit, seed=seed)
+            if asked.replaced:
+                controls[control] = found
+        yield name, replace(score, controls=controls)
+
+
+class Controlled:
+    """A pipeline whose prompts are robbed of what their media say; in all else it is the pipeline itself."""
+
+    def __init__(self, pipeline: Pipeline, control: str, seed: int) -> None:
+        self._pipeline, self._control = pipeline, control
+        self._noise = np.random.default_rng([seed, CONTROLS.index(control)])
+        self.replaced = 0
+        """Media that were replaced so far."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the pipeline has."""
+        return getattr(self._pipeline, name)
+
+    def run(self, prompt: Prompt, output: Sequence[str] = ("text",), **options: Any) -> Reply:
+        """Return the reply to one prompt without what it says."""
+        return self.run_many([prompt], output, **options)[0]
+
+    def run_many(self, prompts: Sequence[Prompt], output: Sequence[str] = ("text",), **options: Any) -> list[Reply]:
+        """Return the replies to prompts without what they say."""
+        robbed = [[dict(message) for message in self._pipeline.messages(prompt)] for prompt in prompts]
+        parts = [
+            (content, index)
+            for messages in robbed
+            for message in messages
+            for content in [_contents(message)]
+            for index, part in enumerate(content)
+            if isinstance(part, dict) and part["type"] != "text"
+        ]
+        self.replaced += len(parts)
+        if self._control == "shuffled":
+            given = [content[index] for content, index in parts]
+            for place, (content, index) in enumerate(parts):
+                content[index] = given[self._other(given, place)]
+        elif self._control == "noise":
+            for content, index in parts:
+                content[index] = self._noisy(content[index])
+        else:
+            for content, index in reversed(parts):
+                del content[index]
+        return self._pipeline.run_many(robbed, output, **options)
+
+    def _other(self, given: Sequence[Any], place: int) -> int:
+        """Return a random part of the same modality that is not the one at `place`, where there is one."""
+        same = [i for i, part in enumerate(given) if part["type"] == given[place]["type"] and i != place]
+        return int(self._noise.choice(same)) if same else place
+
+    def _noisy(self, part: dict[str, Any]) -> dict[str, Any]:
+        modality = self._pipeline.compiler.modalities[part["type"]]
+        key = next(key for key in modality.keys if key in part)
+        media = self._pipeline.compiler.load(part["type"], part[key], part.get("start"), part.get("duration"))
+        return {"type": part["type"], modality.keys[0]: modality.noise(media, self._noise)}
+
+
+def _contents(message: dict[str, Any]) -> list[Any]:
+    """Return the parts of a message as a list of its own, which stands in the message from now on."""
+    content = message["content"]
+    parts = cast("list[Any]", [content] if isinstance(content, str) else list(content))
+    message["content"] = parts
+    return parts

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+import numpy as np
 
 M = TypeVar("M")
 C = TypeVar("C")
@@ -48,6 +50,22 @@ class Modality(ABC, Generic[M, C]):
     def example(self) -> M:
         """Return a small medium for checks of shapes; needed by `inspect` and by the contract tests only."""
         raise NotImplementedError(f"{type(self).__name__} has no example")
+
+    def noise(self, media: M, generator: np.random.Generator) -> M:
+        """Return a medium of the same form that says nothing: its largest array as noise of equal mean and deviation.
+
+        An evaluation asks a model about it as a control.
+        """
+        packed = dict(self.pack(media))
+        arrays: dict[str, Any] = {key: value for key, value in packed.items() if isinstance(value, np.ndarray)}
+        name = max(arrays, key=lambda each: arrays[each].size)
+        values = arrays[name]
+        drawn = cast(Any, generator).normal(values.mean(), values.std(), values.shape)
+        if values.dtype.kind in "iu":
+            limits = np.iinfo(values.dtype)
+            drawn = drawn.round().clip(limits.min, limits.max)
+        packed[name] = drawn.astype(values.dtype)
+        return self.unpack(packed)
 
     def accepts(self, source: Any) -> bool:
         """Tell whether a bare object, handed over without a type, is plainly of this modality."""

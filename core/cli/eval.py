@@ -19,11 +19,20 @@ if TYPE_CHECKING:
 @click.argument("pipeline")
 @click.option("--limit", type=click.IntRange(1), help="Ask that many times at most, per evaluation.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Same seed, same answers.")
+@click.option("--controls", is_flag=True, help="Ask again with noise, with the inputs of others, and with none.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
-@click.option("--json", "as_json", is_flag=True, help="Print {scores: [{input, output, score, low, high, n, judge}]}.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print {scores: [{input, output, score, low, high, n, judge, controls}]}."
+)
 @click.pass_obj
-def command(session: Session, pipeline: str, limit: int | None, seed: int, device: str, as_json: bool) -> None:
-    """Score a trained model. PIPELINE is what `run` takes; scores come with 95 % intervals."""
+def command(
+    session: Session, pipeline: str, limit: int | None, seed: int, controls: bool, device: str, as_json: bool
+) -> None:
+    """Score a trained model. PIPELINE is what `run` takes; scores come with 95 % intervals.
+
+    With --controls, what reads media is scored again without what they say; a score that is not above every
+    control's interval says nothing about the signal, and is marked.
+    """
     from polyjanus.core.evaluation import evaluate
     from polyjanus.core.pipeline import Pipeline
 
@@ -31,7 +40,7 @@ def command(session: Session, pipeline: str, limit: int | None, seed: int, devic
     note_unfinished(model.source or Path())
     if not model.config.evaluation:
         raise UsageError(f"{pipeline} has no 'evaluation' block", hint="add one to its YAML and train it again")
-    scores = [score for _, score in evaluate(model, limit=limit, seed=seed)]
+    scores = [score for _, score in evaluate(model, limit=limit, seed=seed, with_controls=controls)]
     if as_json:
         echo_json({"scores": [score.as_row() for score in scores]})
     else:
@@ -45,4 +54,8 @@ def table(scores: Sequence[Score]) -> str:
         interval = f"{score.score:6.1%}  ({score.low:.1%} to {score.high:.1%}, n = {score.n})"
         lines.append(f"{score.input} → {score.output}: {interval}  by {score.judge}")
         lines += [f"    {name}: {value:.3f}" for name, value in score.details.items()]
+        for name, control in score.controls.items():
+            lines.append(f"    control, {name}: {control.score:6.1%}  ({control.low:.1%} to {control.high:.1%})")
+        if not score.is_above_controls:
+            lines.append("    not above control")
     return "\n".join(lines)

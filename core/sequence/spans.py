@@ -163,13 +163,15 @@ class Compiler:
         if is_marked:
             sequence.add([self.vocabulary.ends[name]], [False])
 
+    def load(self, modality: str, source: Any, start: float | None = None, duration: float | None = None) -> Any:
+        """Return the medium of a source; a file is decoded in another process."""
+        if self.decoder is None:
+            return self.modalities[modality].load(source, start, duration)
+        return self.decoder.load(modality, source, start, duration)
+
     def _prepare(self, part: MediaPart) -> tuple[Prepared, int]:
-        modality = self.modalities[part.modality]
         try:
-            if self.decoder is None:
-                media = modality.load(part.source, part.start, part.duration)
-            else:
-                media = self.decoder.load(part.modality, part.source, part.start, part.duration)
+            media = self.load(part.modality, part.source, part.start, part.duration)
             pathway = self.generations if part.pathway == "generate" else self.understandings
             return pathway[part.modality].prepare(media)
         except PolyjanusError:
