@@ -68,6 +68,11 @@ class SlotLayer(hf.CacheLayerMixin):
             self.keys.zero_()
             self.values.zero_()
 
+    def drop(self) -> None:
+        """Give the memory back."""
+        self.keys = self.values = None
+        self.is_initialized = False
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return how many keys there are, and their offset."""
         return self._cache.extent, 0
@@ -162,3 +167,9 @@ class SlotCache(hf.Cache):
         self.visible.zero_()
         for layer in self.slot_layers:
             layer.clear()
+
+    def drop(self) -> None:
+        """Give the memory back at once: what refers to itself would keep it until it is collected."""
+        self.scratch.clear()
+        for layer in self.slot_layers:
+            layer.drop()

@@ -28,7 +28,7 @@ from polyjanus.core.sequence.spans import TokenSequence, negative_ids
 from polyjanus.core.sequence.tokenizer import TextTokenizer
 
 
-@dataclass
+@dataclass(eq=False)
 class Engine:
     """Writes replies to prompts with one model.
 
@@ -52,20 +52,28 @@ class Engine:
             run.prefill(prompts)
             yield from run.events()
         finally:
-            self._kept = None if way == "plain" else (run.cache, self._state(way))
+            self.forget()
+            if way == "plain":
+                run.cache.drop()
+            else:
+                self._kept = run.cache, self._state(way)
 
     def forget(self) -> None:
         """Free what is kept for the next prompts."""
+        if self._kept is not None:
+            self._kept[0].drop()
         self._kept = None
 
     def take_cache(self, layers: int, rows: int, capacity: int, way: str) -> SlotCache:
         """Return an empty cache: the one that was kept, if it has these rows and room and nothing has moved."""
-        (cache, state), self._kept = self._kept or (None, None), None
-        if cache is None or cache.rows != rows or cache.capacity < capacity or state != self._state(way):
-            device = self.model.device
-            return SlotCache(layers, rows, capacity, device, way != "plain" or device.type == "cuda")
-        cache.clear()
-        return cache
+        cache, state = self._kept or (None, None)
+        if cache is not None and cache.rows == rows and cache.capacity >= capacity and state == self._state(way):
+            self._kept = None
+            cache.clear()
+            return cache
+        self.forget()
+        device = self.model.device
+        return SlotCache(layers, rows, capacity, device, way != "plain" or device.type == "cuda")
 
     def _state(self, way: str) -> object:
         """Return what was prepared relies on: how, and where the weights are."""

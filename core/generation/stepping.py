@@ -81,16 +81,18 @@ def compiled(step: Step, inputs: Inputs) -> Run:
 def captured(step: Step, inputs: Inputs) -> Run:
     """Capture it as a CUDA graph; warn and run it as it is where that fails."""
     state, allowed = inputs[0].clone(), None if inputs[1] is None else inputs[1].clone()
-    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    current = torch.cuda.current_stream()
     try:
-        stream.wait_stream(torch.cuda.current_stream())
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        stream.wait_stream(current)
         with torch.cuda.stream(stream):
             for _ in range(2):
                 step(state, allowed)  # as above
-        torch.cuda.current_stream().wait_stream(stream)
+        current.wait_stream(stream)
         with torch.cuda.graph(graph):
             frames = step(state, allowed)
     except RuntimeError as error:
+        torch.cuda.set_stream(current)  # a capture that fails leaves its own behind
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         warnings.warn(f"the step of {step.kind.name!r} runs without a CUDA graph: {reason}", stacklevel=2)
         return step

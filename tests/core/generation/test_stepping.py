@@ -152,6 +152,7 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
     monkeypatch.setattr(torch.cuda, "graph", lambda graph: graph)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     monkeypatch.setattr("polyjanus.core.generation.engine.way_of", lambda name, device: name)
     return made
@@ -167,10 +168,23 @@ def test_a_captured_step_writes_what_a_plain_one_does(
     for seed in (1, 2):
         request = Request(("image",), seed=seed)
         expected = _written(pipeline, ["a", "a longer prompt"], request)
-        pipeline.engine._kept, kept = None, pipeline.engine._kept
         assert _written(pipeline, ["a", "a longer prompt"], request, "captured") == expected
-        del kept
     assert tapes
+
+
+def test_captured_steps_write_text_and_pictures_interleaved(make_tiny: Any, tapes: list[Tape]) -> None:
+    pipeline = _loud(make_tiny())
+    noise = torch.randn(32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pipeline.model.part("marks").head.weight[0] = 3 * pipeline.model.part("text.head").weight.abs().mean() * noise
+    prompts, kinds = ["a", "a longer prompt", "b"], set[type]()
+    for seed in range(4):
+        request = Request(("text", "image"), seed=seed, max_tokens=16)
+        expected = _written(pipeline, prompts, request)
+        assert _written(pipeline, prompts, request, "captured") == expected
+        kinds |= {type(part) for reply in expected for part in reply}
+    assert kinds == {str, list}
+    assert 2 <= len(tapes) <= 4 * 2
 
 
 def test_a_captured_step_is_kept_until_weights_move(make_tiny: Any, tapes: list[Tape]) -> None:
