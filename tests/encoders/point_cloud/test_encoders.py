@@ -106,6 +106,21 @@ def test_place_and_size_do_not_matter_where_clouds_are_normalised(modality: Poin
     torch.testing.assert_close(encoder.prepare(moved)["groups"], encoder.prepare(cloud)["groups"], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["point_bert", "point_patch"])
+def test_a_large_cloud_is_looked_at_from_end_to_end(name: str) -> None:
+    line = np.zeros((5000, 3), np.float32)
+    line[:, 0] = np.linspace(0, 10, 5000)
+    centres = ENCODERS[name].build(CONTEXT).prepare(PointCloud(line))["centres"][:, 0]
+    assert float(centres.min()) < -0.8 and float(centres.max()) > 0.8  # of -1 to 1
+
+
+def test_sampling_begins_with_the_point_farthest_from_the_middle(modality: PointCloudModality) -> None:
+    ring = modality.example().xyz
+    cloud = PointCloud(np.concatenate([ring[:20], [[3, 0, 0]], ring[20:40]]).astype(np.float32))
+    centres = ENCODERS["point_mae"].build(CONTEXT).prepare(cloud)["centres"]
+    assert float(centres[0].norm()) == pytest.approx(1)
+
+
 def test_metres_count_where_clouds_are_not_normalised(modality: PointCloudModality) -> None:
     encoder = PointPatchConfig(type="point_patch", normalise=False).build(CONTEXT)
     cloud = modality.example()
