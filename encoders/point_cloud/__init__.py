@@ -14,6 +14,7 @@ from polyjanus.core.settings import (
     CodecConfig,
     EncoderConfig,
     Ints,
+    MetricConfig,
     ModalityConfig,
     PretrainedSettings,
     Settings,
@@ -22,6 +23,7 @@ from polyjanus.core.settings import (
 
 if TYPE_CHECKING:
     from polyjanus.encoders.point_cloud.groups import Grouping
+    from polyjanus.encoders.point_cloud.judges import MadeShapes, NamedShapes
     from polyjanus.encoders.point_cloud.media import PointCloudModality
     from polyjanus.encoders.point_cloud.places import Cube
     from polyjanus.encoders.point_cloud.point_bert import PointBertEncoder
@@ -236,6 +238,30 @@ class ShapesConfig(SourceConfig):
         return ShapeRows(self.task, self.rows, self.points)
 
 
+class ShapesNamedConfig(MetricConfig):
+    """How many made-up solids are named rightly, by exact match."""
+
+    type: Literal["shapes_named"]
+
+    def build(self, context: BuildContext) -> NamedShapes:
+        """Return the metric."""
+        from polyjanus.encoders.point_cloud.judges import NamedShapes
+
+        return NamedShapes()
+
+
+class ShapesMadeConfig(MetricConfig):
+    """How many solids made on request a classifier recognises that was fitted on solids as they are."""
+
+    type: Literal["shapes_made"]
+
+    def build(self, context: BuildContext) -> MadeShapes:
+        """Return the metric."""
+        from polyjanus.encoders.point_cloud.judges import MadeShapes
+
+        return MadeShapes()
+
+
 def grouping(settings: GroupSettings, *, channels: int, start: str = "canonical", normalise: bool = True) -> Grouping:
     """Return what makes groups of the points of a cloud."""
     from polyjanus.encoders.point_cloud.groups import Grouping
@@ -259,3 +285,5 @@ def register(registries: Registries) -> None:
     for codec in (VoxelConfig, PointFsqConfig):
         registries.codecs.add(codec)
     registries.sources.add(ShapesConfig)
+    for metric in (ShapesNamedConfig, ShapesMadeConfig):
+        registries.metrics.add(metric)

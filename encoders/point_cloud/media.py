@@ -114,6 +114,17 @@ class PointCloudModality(Modality[PointCloud, Any]):
             (0.35 * outward + 0.15 * normals).astype(np.float32), rgb.astype(np.float32), normals.astype(np.float32)
         )
 
+    def noise(self, media: PointCloud, generator: np.random.Generator) -> PointCloud:
+        """Return as many points that say nothing: a normal cloud of equal middle and spread, its colours drawn anew."""
+        count = (len(media), 3)
+        xyz = generator.normal(media.xyz.mean(axis=0), media.xyz.std(axis=0), count).astype(np.float32)
+        rgb = None if media.rgb is None else generator.random(count, dtype=np.float32)
+        if media.normals is None:
+            return PointCloud(xyz, rgb)
+        directions = generator.normal(size=count)
+        normals = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+        return PointCloud(xyz, rgb, normals.astype(np.float32))
+
     def accepts(self, source: Any) -> bool:
         """Tell whether an object is a PointCloud, ours or Open3D's."""
         return super().accepts(source) or (type(source).__module__.startswith("open3d.") and hasattr(source, "points"))
