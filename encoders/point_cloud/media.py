@@ -47,7 +47,7 @@ BEGINNINGS = (
 )
 """What content says of itself goes before the name of its file."""
 READERS: dict[str, Callable[[bytes, str], Columns]] = {".ply": read_ply, ".pts": read_pts}
-READERS |= dict.fromkeys((".xyz", ".xyzn", ".xyzrgb", ".txt"), read_xyz)
+READERS |= dict.fromkeys((".xyz", ".xyzn", ".xyzrgb"), read_xyz)
 BOUNDED: dict[str, Callable[..., Columns]] = {".npy": read_array_file, ".npz": read_archive, ".pcd": read_pcd}
 """Formats that can become larger than their file; they are told how large."""
 MESHES: dict[str, Callable[[bytes, str], Mesh]] = {".obj": read_obj, ".stl": read_stl, ".off": read_off}
