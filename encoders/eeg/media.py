@@ -16,8 +16,8 @@ from polyjanus.core.errors import MediaError, WiringError, suggest
 from polyjanus.core.files import check_size, find_file, name_of
 from polyjanus.encoders.eeg.names import is_known, known_positions, normalise, positions_of
 from polyjanus.encoders.eeg.pictures import draw_recording
-from polyjanus.encoders.eeg.reading import read_bytes, read_path, write_edf, write_fif
-from polyjanus.encoders.shared.signals import Array, SignalModality, check_samples, check_seconds, crop_span
+from polyjanus.encoders.eeg.reading import Part, read_bytes, read_path, write_edf, write_fif
+from polyjanus.encoders.shared.signals import Array, SignalModality, check_samples
 
 QUIETEST, LOUDEST = 1e-7, 1e-3
 """Volts: the standard deviation that half of the channels of scalp EEG have at least, and at most."""
@@ -110,18 +110,17 @@ class EegModality(SignalModality[Recording, Any]):
         is refused.
         """
         where = name_of(source, self.name)
+        part = Part(start, duration, self.settings.max_seconds, self.settings.max_bytes)
         if isinstance(source, str | Path):
-            path = (
-                find_file(source, max_bytes=self.settings.max_bytes, noun="recording")
-                if not _is_folder(source)
-                else Path(source)
-            )
-            found = read_path(path, start, duration, self.settings.max_seconds, where)
+            path = Path(source)
+            if not str(source).rstrip("/").endswith(".mff"):  # which is a folder
+                path = find_file(source, max_bytes=self.settings.max_bytes, noun="recording")
+            found = read_path(path, part, where)
         elif isinstance(source, bytes | bytearray | memoryview):
             check_size(len(source), max_bytes=self.settings.max_bytes, where=where, noun="recording")
-            found = read_bytes(bytes(source), start, duration, self.settings.max_seconds, where)
+            found = read_bytes(bytes(source), part, where)
         else:
-            found = self._from_object(source, start, duration, where)
+            found = self._from_object(source, part, where)
         return self.chosen(self._checked(*found, where))
 
     def save(self, media: Recording, path: Path) -> None:
@@ -152,9 +151,7 @@ class EegModality(SignalModality[Recording, Any]):
         """Tell whether an object is a recording, or MNE's Raw or Epochs."""
         return isinstance(source, Recording) or _is_of_mne(source)
 
-    def _from_object(
-        self, source: Any, start: float | None, duration: float | None, where: str
-    ) -> tuple[Array, float, Sequence[str], Array | None]:
+    def _from_object(self, source: Any, part: Part, where: str) -> tuple[Array, float, Sequence[str], Array | None]:
         """Return volts, rate, names and positions of an object in memory."""
         if isinstance(source, Recording):
             volts, rate, names, places = source.volts, source.sample_rate, source.channels, source.positions
@@ -165,8 +162,7 @@ class EegModality(SignalModality[Recording, Any]):
         else:
             volts, rate, names, places = _fields(source, where)
         volts = check_samples(volts, where)
-        first, last = crop_span(volts.shape[1], rate, start, duration, where)
-        check_seconds(last - first, rate, self.settings.max_seconds, where)
+        first, last = part.span(volts.shape[1], rate, where)
         return volts[:, first:last], rate, names, places
 
     def _checked(self, volts: Array, rate: float, names: Sequence[str], places: Array | None, where: str) -> Recording:
@@ -251,8 +247,3 @@ def _fields(source: Any, where: str) -> tuple[Array, float, Sequence[str], Array
 
 def _is_of_mne(source: Any) -> bool:
     return type(source).__module__.split(".")[0] == "mne" and hasattr(source, "info")
-
-
-def _is_folder(source: str | Path) -> bool:
-    """Tell whether a source is one of the formats that are folders."""
-    return str(source).rstrip("/").endswith(".mff")

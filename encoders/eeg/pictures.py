@@ -27,7 +27,7 @@ def draw_recording(volts: Array, sample_rate: float, names: Sequence[str], posit
     if seen.any():
         amplitude = volts[seen].std(1) * 1e6
         image.paste(_head(amplitude, flattened(positions[seen])), (traces.width, 0))
-        words = f"{amplitude.min():.3g} to {amplitude.max():.3g} µV"
+        words = f"{amplitude.min():.3g} to {amplitude.max():.3g} uV"
         ImageDraw.Draw(image).text((traces.width + SIDE // 2 - 50, SIDE), words, fill=(90, 90, 90))
     return to_png(image)
 

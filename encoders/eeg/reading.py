@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
+import struct
 import tempfile
 import warnings
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polyjanus.core.errors import MediaError, PolyjanusError
-from polyjanus.core.files import guess_content
+from polyjanus.core.files import check_size, guess_content
 from polyjanus.encoders.shared.signals import Array, check_seconds, crop_span
 
 if TYPE_CHECKING:
@@ -23,8 +28,26 @@ LOSSES = re.compile(
 )
 """Warnings of MNE that mean lost data; others are about names and dates."""
 MAGIC = ((b"0       ", ".edf"), (b"\xffBIOSEMI", ".bdf"), (b"\x00\x00\x00\x64", ".fif"), (b"GDF", ".gdf"))
+TAG = struct.Struct(">iiii")
+"""Kind, type, bytes and place of the next tag of a FIF file."""
 EXTRA = 'pip install "polyjanus[eeg]"'
 Found = tuple[Array, float, list[str], Array]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is read of a recording, in seconds, and the limits of its modality."""
+
+    start: float | None
+    duration: float | None
+    max_seconds: float
+    max_bytes: int
+
+    def span(self, total: int, rate: float, where: str) -> tuple[int, int]:
+        """Return the first sample and the one after the last; too long a part is a MediaError."""
+        first, last = crop_span(total, rate, self.start, self.duration, where)
+        check_seconds(last - first, rate, self.max_seconds, where)
+        return first, last
 
 
 def library() -> Any:
@@ -37,7 +60,7 @@ def library() -> Any:
     return mne
 
 
-def read_bytes(content: bytes, start: float | None, duration: float | None, max_seconds: float, where: str) -> Found:
+def read_bytes(content: bytes, part: Part, where: str) -> Found:
     """Return what a file in memory holds; the formats that are one file are known by their first bytes."""
     suffix = next((suffix for magic, suffix in MAGIC if content.startswith(magic)), None)
     if suffix is None:
@@ -46,20 +69,21 @@ def read_bytes(content: bytes, start: float | None, duration: float | None, max_
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"bytes_raw{suffix}"
         path.write_bytes(content)
-        return read_path(path, start, duration, max_seconds, where)
+        return read_path(path, part, where)
 
 
-def read_path(path: Path, start: float | None, duration: float | None, max_seconds: float, where: str) -> Found:
+def read_path(path: Path, part: Part, where: str) -> Found:
     """Return volts (C, T), rate, names and positions (C, 3) of the EEG channels of a file."""
     if path.suffix.lower() in (".edf", ".bdf"):
         check_edf(path, where)
+    elif path.name.lower().endswith((".fif", ".fif.gz")):
+        check_fif(path, part.max_bytes, where)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             raw = library().io.read_raw(path, preload=False, verbose="ERROR")
             rate = float(raw.info["sfreq"])
-            first, last = crop_span(raw.n_times, rate, start, duration, where)
-            check_seconds(last - first, rate, max_seconds, where)
+            first, last = part.span(raw.n_times, rate, where)
             found = _channels(raw, first, last, where)
         except PolyjanusError:
             raise
@@ -142,6 +166,35 @@ def _fields(file: Any, signals: int) -> list[bytes]:
     file.seek(256 + 216 * signals)
     table = file.read(8 * signals)
     return [table[8 * i : 8 * i + 8] for i in range(signals)]
+
+
+def check_fif(path: Path, max_bytes: int, where: str) -> None:
+    """Walk through the tags of a FIF file, which MNE follows in circles where they are damaged."""
+    with path.open("rb") as file:
+        if path.suffix.lower() != ".gz":
+            _check_tags(file, path.stat().st_size, where)
+            return
+    try:
+        with gzip.open(path) as packed:
+            content = packed.read(max_bytes + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise MediaError(f"the file is damaged: {error}", where=where, hint="fetch it anew") from error
+    check_size(len(content), max_bytes=max_bytes, where=where, noun="recording")
+    _check_tags(io.BytesIO(content), len(content), where)
+
+
+def _check_tags(file: Any, size: int, where: str) -> None:
+    place, seen = 0, set[int]()
+    while place >= 0:
+        if place in seen or place + TAG.size > size:
+            raise MediaError(f"the FIF file is damaged at byte {place}", where=where, hint="fetch or export it anew")
+        seen.add(place)
+        file.seek(place)
+        _, _, length, following = TAG.unpack(file.read(TAG.size))
+        if length < 0 or place + TAG.size + length > size:
+            fault = f"a tag of {length} bytes at byte {place} does not fit into the file"
+            raise MediaError(fault, where=where, hint="it was cut off")
+        place = place + TAG.size + length if following == 0 else following
 
 
 def resample(volts: Array, sample_rate: float, new_rate: float) -> Array:
