@@ -170,8 +170,6 @@ class EegModality(SignalModality[Recording, Any]):
         volts = check_samples(volts, where)
         if len(names) != volts.shape[0]:
             raise MediaError(f"{volts.shape[0]} channels have {len(names)} names", where=where)
-        if not (np.isfinite(rate) and rate > 0):
-            raise MediaError(f"{rate} Hz is no rate", where=where)
         normal = [normalise(str(name)) for name in names]
         keep = self._kept(names, normal, places, where)
         normal, volts = [normal[i] for i in keep], volts[keep]
@@ -190,7 +188,8 @@ class EegModality(SignalModality[Recording, Any]):
         if twice and (wanted is None or twice[0] in wanted):
             raise MediaError(f"two channels mean the electrode {twice[0]!r}", where=where, hint="drop or rename one")
         if wanted is not None:
-            return [i for i, name in enumerate(normal) if name in wanted] or list(range(len(normal)))
+            has_all = set(wanted) <= set(normal)  # else the error will say what there is
+            return [i for i, name in enumerate(normal) if name in wanted or not has_all]
         for i, name in enumerate(normal):
             has_place = places is not None and bool(np.isfinite(places[i]).all()) and bool(np.abs(places[i]).sum())
             if not is_known(name) and not has_place:

@@ -30,6 +30,7 @@ LOSSES = re.compile(
 MAGIC = ((b"0       ", ".edf"), (b"\xffBIOSEMI", ".bdf"), (b"\x00\x00\x00\x64", ".fif"), (b"GDF", ".gdf"))
 TAG = struct.Struct(">iiii")
 """Kind, type, bytes and place of the next tag of a FIF file."""
+MOST_RECORD_BYTES = 61_440
 EXTRA = 'pip install "polyjanus[eeg]"'
 Found = tuple[Array, float, list[str], Array]
 
@@ -45,6 +46,8 @@ class Part:
 
     def span(self, total: int, rate: float, where: str) -> tuple[int, int]:
         """Return the first sample and the one after the last; too long a part is a MediaError."""
+        if not (np.isfinite(rate) and rate > 0):
+            raise MediaError(f"{rate} Hz is no rate", where=where)
         first, last = crop_span(total, rate, self.start, self.duration, where)
         check_seconds(last - first, rate, self.max_seconds, where)
         return first, last
@@ -230,7 +233,20 @@ def write_edf(media: Recording, path: Path) -> None:
                 physical_range=(-float(f"{reach * 1.001:.5g}"), float(f"{reach * 1.001:.5g}")),
             )
         )
-    edfio.Edf(signals).write(path)
+    for samples in _record_lengths(media.volts.shape):
+        try:
+            edfio.Edf(signals, data_record_duration=samples / media.sample_rate).write(path)
+            return
+        except ValueError as error:  # the duration of a record is written in eight characters
+            fault = error
+    raise MediaError(f"it does not fit into EDF: {fault}", where=str(path), hint="use .fif")
+
+
+def _record_lengths(shape: tuple[int, ...]) -> list[int]:
+    """Return lengths of records, in samples, that divide the recording and keep to EDF's 61440 bytes, longest first."""
+    channels, total = shape
+    lengths = [n for n in range(1, min(total, MOST_RECORD_BYTES // (2 * channels)) + 1) if total % n == 0]
+    return lengths[::-1] or [total]
 
 
 def _raw(media: Recording) -> Any:
