@@ -43,19 +43,26 @@ class Element:
         return self.count * sum(np.dtype(kind).itemsize for kind in kinds)
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a header says: the byte order ('' for text), the vertices, what stands around them, where rows start."""
+
+    order: str
+    before: Sequence[Element]
+    vertex: Element
+    after: Sequence[Element]
+    start: int
+
+
 def read_ply(content: bytes, where: str) -> Columns:
     """Return the vertices of a PLY file; faces, where it has any, are left out."""
-    order, elements, start = _read_header(content, where)
-    index = next((index for index, element in enumerate(elements) if element.name == "vertex"), None)
-    if index is None:
-        raise MediaError("the PLY header names no element 'vertex'", where=where)
-    vertex = elements[index]
-    if vertex.lists or any(element.lists for element in elements[:index]):
+    header = _read_header(content, where)
+    vertex = header.vertex
+    if vertex.lists or any(element.lists for element in header.before):
         raise MediaError("lists before or within the vertices of a PLY file are not read", where=where)
     if not vertex.count:
         return Columns(np.zeros((0, 3)))
-    read = _read_binary if order else _read_text
-    values = read(content, where, (order, elements, start, index))
+    values = (_read_binary if header.order else _read_text)(content, where, header)
     xyz, rgb, normals = (_chosen(vertex, values, options) for options in (XYZ, COLOURS, NORMALS))
     if xyz is None:
         raise MediaError(
@@ -80,8 +87,7 @@ def write_ply(cloud: PointCloud, path: Path) -> None:
     path.write_bytes("\n".join(header).encode() + rows.tobytes())
 
 
-def _read_header(content: bytes, where: str) -> tuple[str, list[Element], int]:
-    """Return the byte order ('' for text), the elements, and where the rows start."""
+def _read_header(content: bytes, where: str) -> Header:
     end = content.find(b"end_header", 0, HEADER_BYTES)
     newline = content.find(b"\n", end) if end >= 0 else -1
     if newline < 0:
@@ -91,7 +97,10 @@ def _read_header(content: bytes, where: str) -> tuple[str, list[Element], int]:
         order, elements = _parse_header([line.split() for line in lines[1:]])
     except (ValueError, KeyError, IndexError) as error:
         raise MediaError(f"the PLY header is damaged: {str(error)[:120]}", where=where) from error
-    return order, elements, newline + 1
+    index = next((index for index, element in enumerate(elements) if element.name == "vertex"), None)
+    if index is None:
+        raise MediaError("the PLY header names no element 'vertex'", where=where)
+    return Header(order, elements[:index], elements[index], elements[index + 1 :], newline + 1)
 
 
 def _parse_header(lines: Sequence[Sequence[str]]) -> tuple[str, list[Element]]:
@@ -115,31 +124,28 @@ def _parse_header(lines: Sequence[Sequence[str]]) -> tuple[str, list[Element]]:
     return order, elements
 
 
-def _read_binary(content: bytes, where: str, header: tuple[str, list[Element], int, int]) -> dict[str, Array]:
-    order, elements, start, index = header
-    vertex, start = elements[index], start + sum(element.least_bytes() for element in elements[:index])
+def _read_binary(content: bytes, where: str, header: Header) -> dict[str, Array]:
+    vertex, start = header.vertex, header.start + sum(element.least_bytes() for element in header.before)
     needed, there = vertex.least_bytes(), max(0, len(content) - start)
-    after = sum(element.least_bytes() for element in elements[index + 1 :])
+    after = sum(element.least_bytes() for element in header.after)
     if needed + after > there:
         raise MediaError(
             f"the header says {vertex.count} points, at least {needed + after} bytes; {there} bytes follow",
             where=where,
             hint="was the file cut off?",
         )
-    if index + 1 == len(elements) and content[start + needed :].strip(b"\r\n\t \0"):
+    if not header.after and content[start + needed :].strip(b"\r\n\t \0"):
         raise MediaError(f"the header says {vertex.count} points, {needed} bytes; {there} bytes follow", where=where)
     if not vertex.properties:
         return {}
-    dtype = np.dtype([(name, order + kind) for name, kind in vertex.properties.items()])
+    dtype = np.dtype([(name, header.order + kind) for name, kind in vertex.properties.items()])
     rows = np.frombuffer(content, dtype, count=vertex.count, offset=start)
     return {name: rows[name] for name in vertex.properties}
 
 
-def _read_text(content: bytes, where: str, header: tuple[str, list[Element], int, int]) -> dict[str, Array]:
-    _, elements, start, index = header
-    vertex = elements[index]
-    lines = lines_of(content[start:], where)
-    for _ in range(sum(element.count for element in elements[:index])):
+def _read_text(content: bytes, where: str, header: Header) -> dict[str, Array]:
+    vertex, lines = header.vertex, lines_of(content[header.start :], where)
+    for _ in range(sum(element.count for element in header.before)):
         if next(lines, None) is None:
             break
     values = read_rows(lines, where, count=vertex.count)
@@ -147,8 +153,7 @@ def _read_text(content: bytes, where: str, header: tuple[str, list[Element], int
         raise MediaError(
             f"the header says {len(vertex.properties)} values a point, rows have {values.shape[1]}", where=where
         )
-    after = sum(element.count for element in elements[index + 1 :])
-    found = sum(1 for _ in lines)
+    after, found = sum(element.count for element in header.after), sum(1 for _ in lines)
     if found != after:
         raise MediaError(f"the header says {after} rows after the points, {found} follow", where=where)
     return {name: values[:, i] for i, name in enumerate(vertex.properties)}

@@ -58,6 +58,15 @@ def test_what_begins_with_its_format_is_read_from_bytes_and_under_a_wrong_name(
     np.testing.assert_array_equal(modality.load(wrong).xyz, cloud.xyz)
 
 
+@pytest.mark.parametrize(("form", "before"), [("ascii", b"7\n"), ("binary_little_endian", b"\x07\0\0\0")])
+def test_what_stands_before_the_vertices_of_a_ply_file_is_passed_over(
+    modality: PointCloudModality, form: str, before: bytes
+) -> None:
+    rows = b"1 2 3\n" if form == "ascii" else np.array([1, 2, 3], "<f4").tobytes()
+    whole = ply_text(1, "", form).replace(b"element vertex", b"element camera 1\nproperty int id\nelement vertex")
+    assert modality.load(whole + before + rows).xyz.tolist() == [[1, 2, 3]]
+
+
 def test_arrays_and_objects_hold_the_same_cloud(modality: PointCloudModality, cloud: PointCloud) -> None:
     assert cloud.rgb is not None
     both = np.concatenate([cloud.xyz, cloud.rgb], axis=1)
