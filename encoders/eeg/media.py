@@ -6,7 +6,6 @@ Shape letters: C channels, T samples.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -16,6 +15,7 @@ from polyjanus.core.errors import MediaError, WiringError, suggest
 from polyjanus.core.files import check_size, find_file, name_of
 from polyjanus.encoders.eeg.names import is_known, known_positions, normalise, positions_of
 from polyjanus.encoders.eeg.pictures import draw_recording
+from polyjanus.encoders.eeg.recording import Recording as Recording
 from polyjanus.encoders.eeg.reading import Part, read_bytes, read_path, write_edf, write_fif
 from polyjanus.encoders.shared.signals import Array, SignalModality, check_samples
 
@@ -23,16 +23,6 @@ QUIETEST, LOUDEST = 1e-7, 1e-3
 """Volts: the standard deviation that half of the channels of scalp EEG have at least, and at most."""
 EXAMPLE = ("Fp1", "Fp2", "C3", "C4", "P7", "P8", "O1", "O2")
 ALPHA_HZ = 10.0
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """Volts (C, T), float32, at a rate in Hz, of named electrodes at positions (C, 3) in metres, NaN where unknown."""
-
-    volts: Array
-    sample_rate: float
-    channels: tuple[str, ...]
-    positions: Array
 
 
 class EegModality(SignalModality[Recording, Any]):
@@ -98,7 +88,8 @@ class EegModality(SignalModality[Recording, Any]):
         """Return the recording at another rate, low-pass filtered (polyphase, by MNE)."""
         if media.sample_rate == sample_rate:
             return media
-        from polyjanus.encoders.eeg.reading import resample
+        from polyjanus.encoders.eeg.recording import Recording as Recording
+from polyjanus.encoders.eeg.reading import resample
 
         volts = resample(media.volts, media.sample_rate, sample_rate)
         return Recording(volts, float(sample_rate), media.channels, media.positions)
@@ -156,7 +147,8 @@ class EegModality(SignalModality[Recording, Any]):
         if isinstance(source, Recording):
             volts, rate, names, places = source.volts, source.sample_rate, source.channels, source.positions
         elif _is_of_mne(source):
-            from polyjanus.encoders.eeg.reading import from_mne
+            from polyjanus.encoders.eeg.recording import Recording as Recording
+from polyjanus.encoders.eeg.reading import from_mne
 
             volts, rate, names, places = from_mne(source, where)
         else:

@@ -12,16 +12,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polyjanus.core.errors import MediaError, PolyjanusError
 from polyjanus.core.files import check_size, guess_content
+from polyjanus.encoders.eeg.recording import Recording
 from polyjanus.encoders.shared.signals import Array, check_seconds, crop_span
-
-if TYPE_CHECKING:
-    from polyjanus.encoders.eeg.media import Recording
 
 LOSSES = re.compile(
     r"truncat|incomplete|corrupt|fewer|not enough|mismatch|unexpected end|could not be read", re.IGNORECASE

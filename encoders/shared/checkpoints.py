@@ -146,9 +146,9 @@ def load_tower(tower: Any, pretrained: str, context: BuildContext) -> None:
 def _tensors(loaded: nn.Module, like: nn.Module) -> dict[str, Tensor]:
     """Return all tensors of a loaded model; what its loader left on meta, derived numbers, is taken from `like`."""
     keep_buffers(loaded)
-    own = dict(like.named_buffers())
-    found = {**dict(loaded.named_parameters()), **dict(loaded.named_buffers())}
-    return {name: own.get(name, value) if value.is_meta else value for name, value in found.items()}
+    own: dict[str, Tensor] = dict(like.named_buffers())
+    found: dict[str, Tensor] = {**dict(loaded.named_parameters()), **dict(loaded.named_buffers())}
+    return {name: own[name] if value.is_meta and name in own else value for name, value in found.items()}
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], pretrained: str) -> None:
