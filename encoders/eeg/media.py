@@ -15,8 +15,8 @@ from polyjanus.core.errors import MediaError, WiringError, suggest
 from polyjanus.core.files import check_size, find_file, name_of
 from polyjanus.encoders.eeg.names import is_known, known_positions, normalise, positions_of
 from polyjanus.encoders.eeg.pictures import draw_recording
-from polyjanus.encoders.eeg.recording import Recording as Recording
 from polyjanus.encoders.eeg.reading import Part, read_bytes, read_path, write_edf, write_fif
+from polyjanus.encoders.eeg.recording import Recording as Recording
 from polyjanus.encoders.shared.signals import Array, SignalModality, check_samples
 
 QUIETEST, LOUDEST = 1e-7, 1e-3
@@ -88,8 +88,7 @@ class EegModality(SignalModality[Recording, Any]):
         """Return the recording at another rate, low-pass filtered (polyphase, by MNE)."""
         if media.sample_rate == sample_rate:
             return media
-        from polyjanus.encoders.eeg.recording import Recording as Recording
-from polyjanus.encoders.eeg.reading import resample
+        from polyjanus.encoders.eeg.reading import resample
 
         volts = resample(media.volts, media.sample_rate, sample_rate)
         return Recording(volts, float(sample_rate), media.channels, media.positions)
@@ -147,8 +146,7 @@ from polyjanus.encoders.eeg.reading import resample
         if isinstance(source, Recording):
             volts, rate, names, places = source.volts, source.sample_rate, source.channels, source.positions
         elif _is_of_mne(source):
-            from polyjanus.encoders.eeg.recording import Recording as Recording
-from polyjanus.encoders.eeg.reading import from_mne
+            from polyjanus.encoders.eeg.reading import from_mne
 
             volts, rate, names, places = from_mne(source, where)
         else:
