@@ -62,6 +62,12 @@ class SlotLayer(hf.CacheLayerMixin):
         self.keys[row, :, :length] = prefix.keys[0, :, :length]
         self.values[row, :, :length] = prefix.values[0, :, :length]
 
+    def repeat_row(self, row: int, length: int) -> None:
+        """Give all later rows the first slots of this one."""
+        assert self.keys is not None and self.values is not None
+        self.keys[row + 1 :, :, :length] = self.keys[row, :, :length]
+        self.values[row + 1 :, :, :length] = self.values[row, :, :length]
+
     def clear(self) -> None:
         """Forget everything, in place."""
         if self.keys is not None and self.values is not None:
@@ -160,6 +166,13 @@ class SlotCache(hf.Cache):
         self.visible[row] = False
         self.visible[row, :length] = True
         self.positions[row, :length] = prefix.positions[0, :length]
+
+    def repeat_row(self, row: int, length: int) -> None:
+        """Give all later rows the first `length` slots of this one."""
+        for layer in self.slot_layers:
+            layer.repeat_row(row, length)
+        self.visible[row + 1 :, :length] = self.visible[row, :length]
+        self.positions[row + 1 :, :length] = self.positions[row, :length]
 
     def clear(self) -> None:
         """Forget everything, in place: what was made for these tensors stays good."""

@@ -8,7 +8,7 @@ Where all rows write the same kind, feeding and drawing are one function (`stepp
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -18,7 +18,7 @@ from polyjanus.core.errors import SequenceError
 from polyjanus.core.generation.cache import BUCKET, SlotCache
 from polyjanus.core.generation.choosing import Chooser, Request
 from polyjanus.core.generation.events import Event, MediaProgress
-from polyjanus.core.generation.grammar import Frame, Grammar, Row
+from polyjanus.core.generation.grammar import TEXT, Frame, Grammar, Row
 from polyjanus.core.generation.kinds import Kind
 from polyjanus.core.generation.stepping import MAX_PREPARED, NUMBERS, WAYS, Inputs, Run, Step, feed, way_of
 from polyjanus.core.model.unified import UnifiedModel
@@ -116,10 +116,13 @@ class _Run:
     @torch.no_grad()
     def prefill(self, prompts: Sequence[TokenSequence]) -> None:
         """Feed all prompts, padded on the left; padding is never attended to."""
-        batch = collate(prompts, pad=self.pad, shares_rows=False)
+        for row in self.rows:
+            row.start()
+        sequences = self._with_marks(prompts)
+        batch = collate(sequences, pad=self.pad, shares_rows=False)
         embeddings, _ = self.model.embed(to_device(batch, self.device))
         count, length = embeddings.shape[:2]
-        shift = torch.tensor([length - len(prompt) for prompt in prompts], device=self.device).unsqueeze(1)
+        shift = torch.tensor([length - len(sequence) for sequence in sequences], device=self.device).unsqueeze(1)
         slots = torch.arange(length, device=self.device).expand(count, -1)
         embeddings = embeddings.gather(1, ((slots - shift) % length).unsqueeze(2).expand_as(embeddings))
         positions = (slots - shift).clamp(min=0)
@@ -130,12 +133,34 @@ class _Run:
         itself = torch.eye(length, dtype=torch.bool, device=self.device)
         mask = (causal & visible.unsqueeze(1)) | itself
         self.cache.open_slots(length)
-        self.hidden = self.model.hidden(embeddings, positions, mask, self.cache)[:, -1]
+        hidden = self.model.hidden(embeddings, positions, mask, self.cache)[:, -1]
+        self.hidden = hidden[: len(self.rows)]
+        if count > len(self.rows):
+            self.cache.repeat_row(len(self.rows), length)
+            self.negative = hidden[-1:].expand_as(self.hidden)
+
+    def _with_marks(self, prompts: Sequence[TokenSequence]) -> Sequence[TokenSequence]:
+        """Return the prompts with the opening marks that are forced, and where they are guided their twins' context.
+
+        One context serves all twins where all rows are equally long; else the marks are left for the first step.
+        """
+        first = self.rows[0]
+        if not first.is_opening or len({row.length for row in self.rows}) > 1:
+            return prompts
+        context = TokenSequence([*self._negative_ids(first, first.length)], [False] * first.length)
+        is_guided = self.chooser.kind(first.mode).is_guided
+        sequences = [*prompts, context] if is_guided else prompts
+        _, mark = first.inputs[0]
+        for row in self.rows:
+            row.take()
+            row.is_guided = is_guided
+        return [
+            replace(sequence, ids=[*sequence.ids, *mark], learned=[*sequence.learned, False]) for sequence in sequences
+        ]
 
     def events(self) -> Iterator[Event]:
         """Yield what happens until every row has ended."""
-        for row in self.rows:
-            row.start()
+        yield from (self._begun(row) for row in self.rows if row.mode != TEXT and not row.has_input)
         while not all(row.is_done for row in self.rows):
             yield from self.chooser.choose(self.rows, self.hidden, self.negative)
             yield from self._open_items()
@@ -153,7 +178,10 @@ class _Run:
             row.is_guided = self.chooser.kind(row.mode).is_guided
             if row.is_guided:
                 self._open_twin(row)
-            yield MediaProgress(row.index, row.mode, 0, self.model.layouts[row.mode].max_steps)
+            yield self._begun(row)
+
+    def _begun(self, row: Row) -> Event:
+        return MediaProgress(row.index, row.mode, 0, self.model.layouts[row.mode].max_steps)
 
     def _shared_mode(self) -> str | None:
         """Return the mode that all rows not done are in the midst of, if it is one."""
@@ -197,10 +225,7 @@ class _Run:
     def _make_prefix(self, row: Row) -> SlotCache:
         """Return the cache of BOS and padding, attended to; it is causal, so one serves every shorter length."""
         length = max(other.length for other in self.rows)
-        tokenizer = self.engine.tokenizer
-        bos = None if tokenizer.bos is None else tokenizer.id_of(tokenizer.bos)
-        context = self.first_ids[row.index] + [self.pad] * (length - 1)
-        ids = torch.tensor([negative_ids(context, bos=bos, pad=self.pad)], device=self.device)
+        ids = torch.tensor([self._negative_ids(row, length)], device=self.device)
         prefix = SlotCache(self.num_layers, 1, length, self.device)
         prefix.open_slots(length)
         positions = torch.arange(length, device=self.device).unsqueeze(0)
@@ -208,6 +233,11 @@ class _Run:
         causal = torch.ones(1, length, length, dtype=torch.bool, device=self.device).tril()
         self.model.hidden(self.model.embed_text(ids), positions, causal, prefix)
         return prefix
+
+    def _negative_ids(self, row: Row, length: int) -> list[int]:
+        tokenizer = self.engine.tokenizer
+        bos = None if tokenizer.bos is None else tokenizer.id_of(tokenizer.bos)
+        return negative_ids(self.first_ids[row.index] + [self.pad] * (length - 1), bos=bos, pad=self.pad)
 
     @torch.no_grad()
     def _feed(self) -> None:
