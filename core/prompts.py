@@ -29,9 +29,9 @@ def as_messages(
 def _part(entry: Any, readers: Mapping[str, Modality[Any, Any]]) -> Any:
     if isinstance(entry, str | dict):
         return cast(Any, entry)
+    if isinstance(entry, Path):
+        return _file_part(entry, readers)
     for name, modality in readers.items():
-        if isinstance(entry, Path) and entry.suffix.lower() in modality.suffixes and "path" in modality.keys:
-            return {"type": name, "path": str(entry)}
         if modality.accepts(entry):
             return {"type": name, modality.keys[0]: entry}
     raise UsageError(
@@ -39,6 +39,25 @@ def _part(entry: Any, readers: Mapping[str, Modality[Any, Any]]) -> Any:
         hint="hand over text, a medium, a part such as {'type': MODALITY, 'path': …}, or a list of these;"
         f" a part says what an array is: {_array_parts(readers)}",
     )
+
+
+def _file_part(path: Path, readers: Mapping[str, Modality[Any, Any]]) -> Any:
+    """Return the part of a file whose suffix says what it is; two modalities that read it are a UsageError."""
+    fitting = [
+        name
+        for name, modality in readers.items()
+        if "path" in modality.keys and path.name.lower().endswith(modality.suffixes or ("/",))
+    ]
+    if len(fitting) == 1:
+        return {"type": fitting[0], "path": str(path)}
+    if fitting:
+        found = f"{path.name} may be {' or '.join(map(repr, fitting))}"
+    else:
+        known = sorted({suffix for modality in readers.values() for suffix in modality.suffixes})
+        found = f"{path.name} is of no modality of this pipeline; known are {', '.join(known) or 'none'}"
+    name = fitting[0] if fitting else "MODALITY"
+    hint = f"say which: {{'type': {name!r}, 'path': {str(path)!r}}}"
+    raise UsageError(found, hint=hint if fitting else f"hand over text, a medium, or a part that says: {hint}")
 
 
 def _array_parts(readers: Mapping[str, Modality[Any, Any]]) -> str:

@@ -79,5 +79,6 @@ def test_defaults_are_janus() -> None:
 def test_building_leaves_the_settings_as_they_are() -> None:
     settings = REGISTRIES.of("codec").get("fsq2d").model_validate({"type": "fsq2d", "width": 8})
     before = settings.model_dump()
-    settings.build(BuildContext(path="image.generate.codec"))
+    images = REGISTRIES.of("modality").get("image").model_validate({"type": "image"}).build(BuildContext(path="image"))
+    settings.build(BuildContext(path="image.generate.codec", modality=images))
     assert settings.model_dump() == before

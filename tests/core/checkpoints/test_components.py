@@ -35,7 +35,8 @@ def _persistent(model: Any) -> set[str]:
 def _outputs(pipeline: Pipeline, model: UnifiedModel) -> list[torch.Tensor]:
     name = next(iter(pipeline.compiler.modalities))
     part = {"type": name, pipeline.compiler.modalities[name].keys[0]: pipeline.compiler.modalities[name].example()}
-    rows = [[{"role": "user", "content": [part, "b"]}, {"role": "assistant", "content": [part, "c"]}]]
+    answer = [part, "c"] if name in pipeline.outputs else ["c"]
+    rows = [[{"role": "user", "content": [part, "b"]}, {"role": "assistant", "content": answer}]]
     with torch.no_grad():
         output = model(**pipeline.collate(rows))
     return [output.loss, *(total for total, _ in output.sums.values())]

@@ -32,7 +32,8 @@ def mutations(text: str) -> list[tuple[int, str, str]]:
             names_below = names_below if indent > names_below else 1000
         for match in KEY.finditer(code):
             is_inline = "architecture: {" in code[: match.start()]
-            if not is_inline and indent <= free_below and indent != names_below + 2:
+            is_name = lines[index + 1 : index + 2] and re.match(r" {4}type: ", lines[index + 1]) and indent == 2
+            if not is_inline and not is_name and indent <= free_below and indent != names_below + 2:
                 changed = f"{line[: match.end()]}q{line[match.end() :]}"
                 found.append((index + 1, match[1], "\n".join([*lines[:index], changed, *lines[index + 1 :]])))
         free_below = indent if FREE.match(code) else free_below

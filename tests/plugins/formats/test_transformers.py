@@ -286,7 +286,7 @@ def test_the_long_side_is_rounded_down_where_transformers_rounds(small_pipeline:
     from polyjanus.encoders.image.pixels import Preparation
 
     assert small_pipeline.model.part("image.understand.encoder").preparation.resize == "pad"
-    pixels = Preparation(384).pixels(Image.new("RGB", (500, 333), (255, 0, 0)))
+    pixels = Preparation(384).cells(Image.new("RGB", (500, 333), (255, 0, 0)))
     assert int((pixels[0, :, 0] != 127).sum()) == 255
 
 
