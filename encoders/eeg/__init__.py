@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from polyjanus.core.hookspecs import hookimpl
 from polyjanus.core.registry import Registries
-from polyjanus.core.settings import BuildContext, CodecConfig, EncoderConfig, ModalityConfig
+from polyjanus.core.settings import (
+    BuildContext,
+    CodecConfig,
+    EncoderConfig,
+    ModalityConfig,
+    PretrainedSettings,
+    Settings,
+)
 from polyjanus.encoders.shared import QuantiserSettings, RateSettings, TransformerSettings, signal_of
 
 if TYPE_CHECKING:
+    from polyjanus.encoders.eeg.labram import LabramEncoder
     from polyjanus.encoders.eeg.media import EegModality
     from polyjanus.encoders.eeg.networks import EegFsqCodec, EegPatchEncoder
 
@@ -72,6 +80,73 @@ class EegPatchConfig(EncoderConfig, TransformerSettings, RateSettings):
         return EegPatchEncoder(modality, **sizes, sample_rate=self.sample_rate or modality.sample_rate)
 
 
+class LabramArchitecture(Settings):
+    """The sizes of a LaBraM; the defaults are those of the base model (large: 400, 24, 16; huge: 800, 48, 16)."""
+
+    width: int = Field(default=200, gt=0, multiple_of=100)
+    depth: int = Field(default=12, gt=0)
+    heads: int = Field(default=10, gt=0)
+    final_norm: Literal["norm", "fc_norm"] = Field(
+        default="norm", description="name of the last norm: 'norm' where pretrained, 'fc_norm' where fine-tuned"
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.heads:
+            text = f"width {self.width} is no multiple of {self.heads} heads"
+            raise PydanticCustomError("heads", "{text}", {"text": text})
+        return self
+
+
+class LabramConfig(EncoderConfig, PretrainedSettings):
+    """LaBraM (arXiv 2405.18765): one feature per electrode of the 10-20 system and second, of at most 16 seconds."""
+
+    modality_types = EEG
+
+    type: Literal["labram"]
+    pretrained: str | None = Field(
+        default=None, description="a published file, such as ./labram-base.pth, or one that its fine-tuning saved"
+    )
+    architecture: LabramArchitecture | None = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default=None, description="sizes; {} for those of the base model"
+    )
+    older_names: bool = Field(
+        default=False,
+        description="whether T7, T8, P7 and P8 take the places that LaBraM learned under their older names T3, T4, T5"
+        " and T6 (the recordings of Temple University, which most of its training was on, write those)",
+    )
+
+    def resolve(self, context: BuildContext) -> Self:
+        """Return these settings with the architecture of the checkpoint that they name."""
+        if not self.pretrained:
+            return self
+        from polyjanus.encoders.eeg.labram_weights import read_architecture
+
+        known = {"pretrained": None, "architecture": read_architecture(self.pretrained, context)}
+        return self.model_copy(update={**known, "initialised_from": self.pretrained})
+
+    def build(self, context: BuildContext) -> LabramEncoder:
+        """Return the encoder, its weights fresh."""
+        from polyjanus.encoders.eeg.labram import LabramEncoder
+
+        sizes = self.resolve(context).architecture or LabramArchitecture()
+        return LabramEncoder(
+            cast("EegModality", signal_of(context)),
+            width=sizes.width,
+            depth=sizes.depth,
+            heads=sizes.heads,
+            final_norm=sizes.final_norm,
+            has_older_names=self.older_names,
+        )
+
+    def load(self, component: Any, context: BuildContext) -> None:
+        """Fill the encoder with the weights of `pretrained`."""
+        if self.pretrained:
+            from polyjanus.encoders.eeg.labram_weights import load_encoder
+
+            load_encoder(component, self.pretrained, context)
+
+
 class EegFsqConfig(CodecConfig, QuantiserSettings, RateSettings):
     """EEG of a fixed montage as finite scalars (arXiv 2309.15505), time-major."""
 
@@ -108,5 +183,6 @@ class EegFsqConfig(CodecConfig, QuantiserSettings, RateSettings):
 def register(registries: Registries) -> None:
     """Offer EEG, its encoders and its codecs."""
     registries.modalities.add(EegConfig)
-    registries.encoders.add(EegPatchConfig)
+    for encoder in (EegPatchConfig, LabramConfig):
+        registries.encoders.add(encoder)
     registries.codecs.add(EegFsqConfig)
