@@ -18,7 +18,8 @@ from polyjanus.encoders.eeg.labram import ROWS, LabramEncoder
 from polyjanus.encoders.eeg.media import Recording
 from polyjanus.encoders.eeg.names import positions_of
 
-SMALL = {"width": 100, "depth": 2, "heads": 4}
+SMALL = {"width": 200, "depth": 2, "heads": 4}
+"""Two channels to a group; of one alone the group norm would take all scale away."""
 NAMES = ("Fp1", "Cz", "T7", "O2")
 
 
