@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from polyjanus.core.evaluation import Metric, Sample, Score
+from polyjanus.core.judging import KernelClassifier
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.encoders.point_cloud.cloud import Array, PointCloud
 from polyjanus.encoders.point_cloud.shapes import NAMES, QUESTIONS, REQUESTS, make_shape
@@ -45,20 +46,14 @@ def unseen(count: int, start: int = UNSEEN) -> tuple[list[PointCloud], Array]:
 
 
 class ShapeClassifier:
-    """Ridge regression on radial kernels of facts, one output per shape, fitted in closed form."""
+    """A classifier of facts, fitted on clouds as they are."""
 
     def __init__(self, clouds: list[PointCloud], labels: Array) -> None:
-        self.vectors = np.stack([facts(cloud) for cloud in clouds])
-        kernel = self._kernel(self.vectors)
-        self.weights = np.linalg.solve(kernel + RIDGE * np.eye(len(labels)), np.eye(len(NAMES))[labels])
+        self.fitted = KernelClassifier(np.stack([facts(cloud) for cloud in clouds]), labels, gamma=GAMMA, ridge=RIDGE)
 
     def predict(self, clouds: list[PointCloud]) -> Array:
         """Return the number of the name of each cloud."""
-        return (self._kernel(np.stack([facts(cloud) for cloud in clouds])) @ self.weights).argmax(axis=1)
-
-    def _kernel(self, vectors: Array) -> Array:
-        squares = (vectors**2).sum(1)[:, None] + (self.vectors**2).sum(1) - 2 * vectors @ self.vectors.T
-        return np.exp(-GAMMA * squares.clip(min=0))
+        return self.fitted.predict(np.stack([facts(cloud) for cloud in clouds]))
 
 
 @cache

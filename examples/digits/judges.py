@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from polyjanus.core.evaluation import Metric, Sample, Score
+from polyjanus.core.judging import KernelClassifier
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.examples.digits.source import NAMES, QUESTIONS, REQUESTS, load_digits, render
 
@@ -33,29 +34,11 @@ def _centred(picture: Any) -> Array:
     return np.roll(ink, shift, (0, 1))
 
 
-class KernelClassifier:
-    """Ridge regression on radial kernels, one output per digit, fitted in closed form."""
-
-    def __init__(self, vectors: Array, labels: Array, *, gamma: float = 0.05, ridge: float = 0.01) -> None:
-        self.vectors, self.gamma = vectors, gamma
-        targets = np.eye(10)[labels.astype(int)]
-        kernel = self._kernel(vectors)
-        self.weights = np.linalg.solve(kernel + ridge * np.eye(len(vectors)), targets)
-
-    def _kernel(self, vectors: Array) -> Array:
-        squares = (vectors**2).sum(1)[:, None] + (self.vectors**2).sum(1) - 2 * vectors @ self.vectors.T
-        return np.exp(-self.gamma * squares.clip(min=0))
-
-    def predict(self, vectors: Array) -> Array:
-        """Return the digit of each vector (N,)."""
-        return (self._kernel(vectors) @ self.weights).argmax(1)
-
-
 @cache
 def judge(size: int) -> tuple[KernelClassifier, float]:
     """Return the classifier fitted on real training digits, and its accuracy on held-out ones."""
     train, test = load_digits(held_out=False), load_digits(held_out=True)
-    fitted = KernelClassifier(features([render(p, size) for p in train.pictures]), train.labels)
+    fitted = KernelClassifier(features([render(p, size) for p in train.pictures]), train.labels, gamma=0.05, ridge=0.01)
     guesses = fitted.predict(features([render(p, size) for p in test.pictures]))
     return fitted, float((guesses == test.labels).mean())
 
