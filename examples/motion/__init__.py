@@ -1,0 +1,1 @@
+"""Simulated accelerometer recordings for examples/motion.yaml, and what made them."""
