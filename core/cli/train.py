@@ -13,8 +13,10 @@ from polyjanus.core.errors import TrainingError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from polyjanus.core.config.schema import StageConfig
+    from polyjanus.core.config.schema import PipelineConfig, StageConfig
+    from polyjanus.core.data.opening import Splits
     from polyjanus.core.pipeline import Pipeline
+    from polyjanus.core.training.loop import Training
 
 
 @click.command(name="train")
@@ -39,6 +41,7 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bo
     loaded = session.read(yaml, changed)
     home = yaml.absolute().parent
     folder: Path | None = options["folder"]
+    splits = _open_data(loaded.config, home)
     if resume:
         run = folder or next(iter(reversed(runs_of(yaml))), None)
         checkpoint = newest(run / CHECKPOINTS) if run else None
@@ -50,7 +53,7 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bo
         (run / "pipeline.yaml").write_text(resolved(loaded), encoding="utf-8")
     pipeline = _open(session, loaded.config, home, checkpoint, options["device"])
     with _Bar(options["quiet"]) as bar:
-        training = Training(pipeline, run, home, bar)
+        training = Training(pipeline, run, home, bar, splits)
         if checkpoint is not None:
             training.resume(checkpoint)
         try:
@@ -59,7 +62,28 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bo
             again = " ".join(["polyjanus train", str(yaml), *overrides, "--resume"])
             log(f"stopped after step {training.progress.total} and saved; go on with: {again}")
             raise
+        finally:
+            _tell_bad_rows(training)
     echo(str(run))
+
+
+def _open_data(config: PipelineConfig, home: Path) -> Splits:
+    """Return the data sets; whatever is wrong with them is said before a model is built or a folder made."""
+    from polyjanus.core.data.opening import open_splits, repeats
+
+    if config.training is None:
+        raise TrainingError("the pipeline has no 'training' block")
+    splits = open_splits(config, home)
+    for sentence in repeats(config, {name: len(train) for name, (train, _) in splits.items()}):
+        log(f"note: {sentence}")
+    return splits
+
+
+def _tell_bad_rows(training: Training) -> None:
+    quarantine = training.feed.quarantine
+    if counts := quarantine.counts():
+        found = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        log(f"bad rows: {found}; they are in {quarantine.file}")
 
 
 def _open(session: Session, config: Any, home: Path, checkpoint: Path | None, device: str) -> Pipeline:
@@ -127,9 +151,10 @@ class _Bar:
     def step(self, record: dict[str, Any]) -> None:
         """Move the bar, or print a validation."""
         if "validation" in record:
-            losses = ", ".join(f"{name} {value:.3f}" for name, value in record["validation"].items())
+            losses = ", ".join(f"{name} {value:.3f}" for name, value in record["validation"].items()) or "none"
             best = " (best so far)" if record["is_best"] else ""
-            self._progress.console.print(f"step {record['total']}: held out: {losses}{best}", highlight=False)
+            bad = f"; bad rows: {sum(record['bad_rows'].values())}" if record["bad_rows"] else ""
+            self._progress.console.print(f"step {record['total']}: held out: {losses}{best}{bad}", highlight=False)
         elif self._task is not None:
             losses = " ".join(f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss"))
             self._progress.update(self._task, advance=1, losses=losses)

@@ -50,6 +50,19 @@ class SaveConfig(Settings):
     keep: int = Field(default=2, gt=0, description="newest checkpoints kept, besides the best")
 
 
+class BadRowsConfig(Settings):
+    """How many rows of a data set may be unusable before a run stops; each is listed, and another taken instead."""
+
+    rate: float = Field(default=0.001, ge=0, lt=1, description="share of a data set's rows; 0 stops at the first one")
+    minimum: int = Field(
+        default=3, ge=0, description="rows that are put up with even in a small data set; not if rate is 0"
+    )
+
+    def allowed(self, rows: int) -> int:
+        """Return how many of so many rows may be bad."""
+        return max(self.minimum, int(self.rate * rows)) if self.rate else 0
+
+
 class StageConfig(Settings):
     """One step of the curriculum: what is trained, on which mix of data, for how long."""
 
@@ -91,6 +104,7 @@ class TrainingConfig(Settings):
         le=1,
         description="share of generated items whose context is replaced by padding, for guidance",
     )
+    bad_rows: BadRowsConfig = BadRowsConfig()
     validation: ValidationConfig = ValidationConfig()
     save: SaveConfig = SaveConfig()
     stages: Annotated[tuple[StageConfig, ...], Field(strict=False, min_length=1)]

@@ -38,6 +38,11 @@ class Draw:
         """Return the noise of this row at this step."""
         return np.random.default_rng(self.key)
 
+    def instead(self, attempt: int, size: int) -> Draw:
+        """Return the row, of as many as `size`, that stands in for this one where so many could not be used."""
+        key = (*self.key, attempt)
+        return Draw(self.source, int(np.random.default_rng([*key, 3]).integers(size)), key)
+
 
 @dataclass(frozen=True)
 class Schedule:

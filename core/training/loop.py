@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,14 +18,15 @@ from polyjanus.core.checkpoints.atomic import atomic_dir, tidy
 from polyjanus.core.checkpoints.finding import BEST, CHECKPOINTS, complete
 from polyjanus.core.config.schema import StageConfig, TrainingConfig
 from polyjanus.core.data.mixing import Draw, Schedule, pattern
-from polyjanus.core.data.rows import Row, Source, Split, split
-from polyjanus.core.errors import DataError, TrainingError
+from polyjanus.core.data.opening import Splits, open_splits
+from polyjanus.core.data.rows import Split
+from polyjanus.core.errors import DataError, PluginError, TrainingError
 from polyjanus.core.model.unified import Sums
 from polyjanus.core.modules import Codec
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.sequence.packing import collate, to_device
-from polyjanus.core.sequence.spans import TokenSequence, truncate, without_context
-from polyjanus.core.settings import BuildContext
+from polyjanus.core.sequence.spans import TokenSequence
+from polyjanus.core.training.feeding import Feed
 from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.log import LOG, Display, Record, append, trim_log
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
@@ -34,33 +35,29 @@ from polyjanus.core.training.stopping import Stopping
 
 SHOWN = 8
 """Rows that a message names, at most."""
+HELD_OUT_BATCH = 32
 
 
 class Training:
     """One run of a pipeline's curriculum in a folder of its own."""
 
-    def __init__(self, pipeline: Pipeline, folder: Path, data_folder: Path, display: Display) -> None:
+    def __init__(
+        self, pipeline: Pipeline, folder: Path, data_folder: Path, display: Display, splits: Splits | None = None
+    ) -> None:
         if pipeline.config.training is None:
             raise TrainingError("the pipeline has no 'training' block")
         self.pipeline, self.model, self.folder, self.display = pipeline, pipeline.model, folder, display
         self.config: TrainingConfig = pipeline.config.training
         self.paths = pipeline.config.component_paths()
-        self.tokenizer = pipeline.tokenizer
-        self.pad = self.tokenizer.require(self.tokenizer.pad, "padding")
+        self.pad = pipeline.tokenizer.require(pipeline.tokenizer.pad, "padding")
         self.device = self.model.device
         self.is_mixed = compute_dtype(self.config.precision, self.device) == torch.bfloat16
         self.progress = Progress()
         self.resumed_from: Path | None = None
         self._saved: int | None = None
         self._has_learned = False
-        self.splits = self._open_data(data_folder)
-
-    def _open_data(self, folder: Path) -> dict[str, tuple[Split, Split]]:
-        splits: dict[str, tuple[Split, Split]] = {}
-        for name, settings in self.pipeline.config.data.items():
-            source: Source = settings.build(BuildContext(path=f"data.{name}", folder=folder))
-            splits[name] = split(name, source, settings.validation, self.config.seed)
-        return splits
+        self.splits = splits or open_splits(pipeline.config, data_folder)
+        self.feed = Feed(pipeline, self.config, self.splits, folder)
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint whose weights the pipeline has; refuse one that other settings made."""
@@ -79,7 +76,9 @@ class Training:
     def fingerprint(self) -> dict[str, Any]:
         """Return the settings that a run must keep for its losses to stay the same."""
         dump = self.pipeline.config.model_dump(mode="json", serialize_as_any=True)
-        del dump["evaluation"], dump["text"]["sampler"], dump["training"]["save"], dump["training"]["validation"]
+        del dump["evaluation"], dump["text"]["sampler"]
+        for name in ("save", "validation", "bad_rows"):
+            del dump["training"][name]
         for modality in dump["modalities"].values():
             cast("dict[str, Any]", modality["generate"] or {}).pop("sampler", None)
         return {**dump, "sizes": {name: len(sides[0]) for name, sides in self.splits.items()}}
@@ -87,6 +86,7 @@ class Training:
     def run(self) -> None:
         """Train all stages that are left; a first SIGINT or SIGTERM ends the step, saves and leaves."""
         tidy(self.folder / CHECKPOINTS)
+        self.feed.quarantine.restore(self.progress.total)
         hooks = self.pipeline.plugins.manager.hook
         hooks.run_started(folder=self.folder, resumed=self.resumed_from is not None)
         with Stopping() as stopping:
@@ -115,7 +115,12 @@ class Training:
                 stopping.leave()
             set_modes(self.model, paths, moves_statistics=stage.objective == "reconstruct")
             cast(Any, torch).manual_seed(step_seed(self.config.seed, index, step))
-            self._step(stage, paths, schedule.draws(step), step, optimizer)
+            try:
+                self._step(stage, paths, schedule.draws(step), step, optimizer)
+            except (DataError, PluginError):  # raised before weights move, or after all of the step is done
+                if self.progress.total:
+                    self._save(optimizer)
+                raise
         if not self._has_learned and self.progress.step == stage.steps and not first:
             raise TrainingError(f"no row of stage {stage.name!r} uses what it trains: {', '.join(paths)}")
         self.progress.stage, self.progress.step = index + 1, 0
@@ -134,10 +139,12 @@ class Training:
         rate = learning_rate(stage, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        sequences = [self._sequence(draw) for draw in draws]
+        examples = self.feed.examples(draws, self.progress.total + 1)
+        sequences = [example.sequence for example in examples]
+        taken = [example.draw for example in examples]
         sums = self._sums(stage, paths, sequences)
         loss = self.model.total(sums) if stage.objective == "next" else _mean(sums)
-        self._check_finite("loss", loss.detach(), stage, step, draws)
+        self._check_finite("loss", loss.detach(), stage, step, taken)
         optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:  # else no row of this step uses what the stage trains
             loss.backward()  # type: ignore[no-untyped-call]
@@ -145,7 +152,7 @@ class Training:
         norm = torch.nn.utils.clip_grad_norm_(
             [p for p in self.model.parameters() if p.requires_grad], stage.clip or float("inf")
         )
-        self._check_finite("gradient's norm", norm, stage, step, draws)
+        self._check_finite("gradient's norm", norm, stage, step, taken)
         optimizer.step()
         self.progress.step, self.progress.total = step + 1, self.progress.total + 1
         record = {
@@ -165,14 +172,11 @@ class Training:
     def _check_finite(self, what: str, value: Tensor, stage: StageConfig, step: int, draws: Sequence[Draw]) -> None:
         """Stop before the weights are touched where the loss or its gradient is NaN or infinite."""
         if not bool(torch.isfinite(value)):
-            rows = ", ".join(self._place(draw) for draw in draws[:SHOWN]) + (" …" if len(draws) > SHOWN else "")
+            rows = ", ".join(self.feed.place(draw) for draw in draws[:SHOWN]) + (" …" if len(draws) > SHOWN else "")
             raise TrainingError(
                 f"the {what} of step {step + 1} of stage {stage.name!r} is {float(value)}; its rows: {rows}",
                 hint="lower the learning rate, or look at these rows",
             )
-
-    def _place(self, draw: Draw) -> str:
-        return self.splits[draw.source][0].place(draw.index)
 
     def _on_schedule(self, stage: StageConfig, optimizer: torch.optim.Optimizer) -> None:
         """Validate and save where it is time to."""
@@ -197,54 +201,33 @@ class Training:
             raise DataError(f"no row of stage {stage.name!r} holds an item for {', '.join(paths)}")
         return sums
 
-    def _sequence(self, draw: Draw) -> TokenSequence:
-        """Return the sequence of one row, its context dropped as often as the settings say."""
-        noise = draw.noise()
-        row = self.splits[draw.source][0].row(draw.index, noise)
-        sequence = self._compile(row, self._place(draw))
-        learned = [span for span in sequence.spans if span.is_learned]
-        if learned and noise.random() < self.config.caption_dropout:
-            bos = self.tokenizer.bos
-            return without_context(
-                sequence, learned[-1], bos=None if bos is None else self.tokenizer.id_of(bos), pad=self.pad
-            )
-        return sequence
-
-    def _compile(self, row: Row, name: str) -> TokenSequence:
-        try:
-            sequence = truncate(self.pipeline.compile(row["messages"], is_prompt=False), self.config.max_tokens)
-        except Exception as error:
-            raise DataError(f"{name}: {error}") from error
-        if not any(sequence.learned) and not any(span.is_learned for span in sequence.spans):
-            lost = ", ".join(sequence.dropped) or "none"
-            raise DataError(f"{name}: nothing in this row is learned (dropped: {lost})")
-        return sequence
-
     @torch.no_grad()
     def _validate(self, optimizer: torch.optim.Optimizer) -> None:
         """Score the held-out rows of every data set, and keep the model if it is the best so far."""
         self.model.eval()
-        scores = {name: self._held_out_loss(held_out) for name, (_, held_out) in self.splits.items() if len(held_out)}
-        if not scores:
+        found = {name: self._held_out_loss(side) for name, (_, side) in self.splits.items() if len(side)}
+        scores = {name: loss for name, loss in found.items() if loss is not None}
+        if not found:
             return
         chosen_name = (self.config.validation.best or "").removesuffix(".loss")
-        score = scores.get(chosen_name, sum(scores.values()) / len(scores))
-        is_best = self.progress.best is None or score < self.progress.best
+        score = scores.get(chosen_name) if chosen_name else sum(scores.values()) / len(scores) if scores else None
+        is_best = score is not None and (self.progress.best is None or score < self.progress.best)
         losses = {f"{name}.loss": value for name, value in scores.items()}
-        self._tell({"validation": losses, "total": self.progress.total, "is_best": is_best})
+        bad = self.feed.quarantine.counts()
+        self._tell({"validation": losses, "total": self.progress.total, "is_best": is_best, "bad_rows": bad})
         if is_best:
             self.progress.best = score
             self._write(self.folder / CHECKPOINTS / BEST, optimizer)
 
-    def _held_out_loss(self, held_out: Split) -> float:
+    def _held_out_loss(self, held_out: Split) -> float | None:
+        """Return the mean loss of held-out rows, or None where none of them can be used."""
         total = count = 0.0
-        for chunk in _chunks(range(min(len(held_out), self.config.validation.rows)), 32):
-            rows = [held_out.row(index, np.random.default_rng([self.config.seed, index])) for index in chunk]
-            sequences = [self._compile(row, held_out.place(i)) for row, i in zip(rows, chunk, strict=True)]
-            sums: Sums = self.model(**to_device(collate(sequences, pad=self.pad), self.device)).sums
+        rows = self.feed.held_out(held_out, self.config.validation.rows, self.progress.total)
+        while chunk := list(islice(rows, HELD_OUT_BATCH)):
+            sums: Sums = self.model(**to_device(collate(chunk, pad=self.pad), self.device)).sums
             total += sum(float(value) for value, _ in sums.values())
             count += sum(int(targets) for _, targets in sums.values())
-        return total / max(count, 1)
+        return total / count if count else None
 
     def _save(self, optimizer: torch.optim.Optimizer) -> None:
         """Write a checkpoint of this step, once; older ones beyond the number to keep go."""
@@ -283,8 +266,3 @@ def _ratio(value: tuple[Tensor, Tensor]) -> float:
 def _mean(sums: Sums) -> Tensor:
     """Return the sum over codecs of each one's mean loss per item."""
     return torch.stack([value / count for value, count in sums.values()]).sum()
-
-
-def _chunks(indices: range, size: int) -> Iterator[range]:
-    for start in range(0, len(indices), size):
-        yield indices[start : start + size]

@@ -104,7 +104,10 @@ def test_changed_settings_are_refused_by_name(runs: Any, quiet: Any, override: s
         runs.training("x", override, resume=True)
 
 
-@pytest.mark.parametrize("override", ["training.save.keep=1", "training.validation.every=3", "text.sampler=greedy"])
+@pytest.mark.parametrize(
+    "override",
+    ["training.save.keep=1", "training.validation.every=3", "text.sampler=greedy", "training.bad_rows.rate=0.5"],
+)
 def test_settings_that_change_no_loss_may_change(runs: Any, quiet: Any, override: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         runs.training("x", display=quiet({1: _interrupt})).run()
@@ -234,9 +237,9 @@ def test_captions_are_dropped_as_often_as_the_settings_say(runs: Any) -> None:
     training = runs.training("x", "training.caption_dropout=0.25")
     schedule = Schedule(0, 1, ["captions"], {"captions": len(training.splits["captions"][0])}, 20)
     draws = [draw for step in range(40) for draw in schedule.draws(step)]
-    dropped = [training._sequence(draw).ids[1:5] == [training.pad] * 4 for draw in draws]
+    dropped = [training.feed.sequence(draw).ids[1:5] == [training.pad] * 4 for draw in draws]
     assert 0.2 < sum(dropped) / len(dropped) < 0.3
-    assert dropped == [training._sequence(draw).ids[1:5] == [training.pad] * 4 for draw in draws]
+    assert dropped == [training.feed.sequence(draw).ids[1:5] == [training.pad] * 4 for draw in draws]
 
 
 def test_rows_too_long_are_cut_and_a_row_left_without_targets_is_named(runs: Any) -> None:
@@ -268,8 +271,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_rows(runs: An
 
 def test_a_row_that_cannot_be_read_is_named_with_its_line(runs: Any) -> None:
     (runs.home / "words.jsonl").write_text('{"text": "a"}\n{"messages": [{"role": "usr", "content": "x"}]}\n')
+    strict = "training.bad_rows.rate=0.0"
     with pytest.raises(DataError, match=r"words: .*words\.jsonl:2: messages\[0\]: has the role 'usr'"):
-        runs.training("x", _stage("[text]", mix="captions: 0, words: 1")).run()
+        runs.training("x", _stage("[text]", mix="captions: 0, words: 1"), strict).run()
 
 
 def test_changes_are_told_by_path() -> None:
