@@ -150,12 +150,13 @@ class MelSettings(Settings):
     sample_rate: int = Field(default=16_000, ge=1_000, description="Hz")
     bands: int = Field(default=80, gt=0, description="mel bands")
     hop: int = Field(default=160, gt=3, description="samples between frames; a window has four hops")
+    silence: float = Field(default=60.0, gt=0, description="decibels below a full sine that are silence")
 
     def mel(self) -> MelSpectrum:
         """Return the spectrum."""
         from polyjanus.encoders.audio.sound import MelSpectrum
 
-        return MelSpectrum(self.sample_rate, self.bands, self.hop)
+        return MelSpectrum(self.sample_rate, self.bands, self.hop, self.silence)
 
 
 class MelPatchConfig(EncoderConfig, TransformerSettings, MelSettings):

@@ -18,14 +18,11 @@ from polyjanus.encoders.shared.patch1d import to_patches
 from polyjanus.encoders.shared.signals import SignalModality
 from polyjanus.encoders.shared.transformer import TokenTransformer, sinusoids
 
-MIDDLE, SPREAD = -5.0, 3.0
-"""About the mean and the deviation of log mel magnitudes of speech; networks see them shifted and scaled by these."""
-
 
 def mel_values(modality: SignalModality, media: Audio, mel: MelSpectrum) -> Tensor:
     """Return what networks see of a sound: scaled log mel magnitudes (M, F) of the mean of its channels."""
     samples = modality.samples_of(modality.resampled(media, mel.sample_rate)).mean(0, keepdims=True)
-    return (mel.frames(torch.from_numpy(samples))[0] - MIDDLE) / SPREAD
+    return mel.values(mel.frames(torch.from_numpy(samples))[0])
 
 
 class MelPatchEncoder(Encoder):
@@ -67,6 +64,6 @@ class MelFsqCodec(Fsq1dCodec):
 
     def medium(self, values: Tensor) -> Audio:
         """Return the sound of scaled log mel magnitudes (M, F)."""
-        samples = self.mel.sound((values * SPREAD + MIDDLE).clamp(max=8)[None], self.iterations)
+        samples = self.mel.sound(self.mel.from_values(values)[None], self.iterations)
         mono = samples.clamp(-1, 1).numpy()
         return self.modality.make(mono.repeat(len(self.modality.channels), 0), self.mel.sample_rate)

@@ -6,6 +6,7 @@ Shape letters: C channels, T samples, M mel bands, F frames.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp, log
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,6 @@ from torch import Tensor
 from polyjanus.core.hf import torchaudio
 from polyjanus.encoders.shared.signals import Array
 
-SILENCE = 1e-5
-"""Mel magnitudes below this are taken as silence."""
-
 
 def resample(samples: Array, sample_rate: float, new_rate: float) -> Array:
     """Return samples (C, T') at another rate in Hz; both rates are taken as whole numbers."""
@@ -26,18 +24,44 @@ def resample(samples: Array, sample_rate: float, new_rate: float) -> Array:
     return functional.resample(given, round(sample_rate), round(new_rate)).numpy()
 
 
+MARGIN, NOTHING = 0.3, -12.0
+"""Logarithms: how far above silence sound begins, and what is written for silence."""
+
+
 @dataclass(frozen=True)
 class MelSpectrum:
-    """Log mel magnitudes of sound at one rate: windows of four hops, bands up to half the rate."""
+    """Log mel magnitudes of sound at one rate: windows of four hops, bands up to half the rate.
+
+    What is `silence` decibels below a sine of full scale, and all below, is the same silence: a network need not learn
+    the noise of a room.
+    """
 
     sample_rate: int
     bands: int
     hop: int
+    silence: float = 60.0
 
     @property
     def window(self) -> int:
         """Return the samples of a window."""
         return 4 * self.hop
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Return the logarithms of silence and of a sine of full scale."""
+        loudest = log(self.window / 4)
+        return loudest - self.silence / 20 * log(10), loudest
+
+    def values(self, frames: Tensor) -> Tensor:
+        """Return what networks see of log mel magnitudes: -1 silence, 1 full scale."""
+        low, high = self.span
+        return (frames - low) / (high - low) * 2 - 1
+
+    def from_values(self, values: Tensor) -> Tensor:
+        """Return the log mel magnitudes of what a network gives; silence becomes none at all."""
+        low, high = self.span
+        frames = (values.clamp(max=1.5) + 1) / 2 * (high - low) + low
+        return torch.where(frames > low + MARGIN, frames, NOTHING)
 
     def num_frames(self, samples: int) -> int:
         """Return how many frames that many samples have."""
@@ -50,7 +74,7 @@ class MelSpectrum:
         spectrum = torch.stft(
             padded, self.window, self.hop, window=self._hann(samples), center=False, return_complex=True
         ).abs()
-        return (self._filters(samples).T @ spectrum[..., :count]).clamp(min=SILENCE).log()
+        return (self._filters(samples).T @ spectrum[..., :count]).clamp(min=exp(self.span[0])).log()
 
     def sound(self, frames: Tensor, iterations: int) -> Tensor:
         """Return samples (C, F · hop) of log mel magnitudes (C, M, F), by Griffin-Lim (1984) with zero first phases."""
