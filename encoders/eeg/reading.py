@@ -82,7 +82,7 @@ def read_path(path: Path, part: Part, where: str) -> Found:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            raw = library().io.read_raw(path, preload=False, verbose="ERROR")
+            raw = library().io.read_raw(path, preload=False, verbose="WARNING")  # at ERROR it never warns
             rate = float(raw.info["sfreq"])
             first, last = part.span(raw.n_times, rate, where)
             found = _channels(raw, first, last, where)
