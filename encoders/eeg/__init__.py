@@ -76,6 +76,7 @@ class EegPatchConfig(EncoderConfig, TransformerSettings, RateSettings):
 
     type: Literal["eeg_patch"]
     patch: int = Field(default=100, gt=0, description="samples per token")
+    spectrum: bool = Field(default=True, description="whether the power at each frequency is looked at, too")
 
     def build(self, context: BuildContext) -> EegPatchEncoder:
         """Return the encoder, its weights fresh."""
@@ -83,7 +84,8 @@ class EegPatchConfig(EncoderConfig, TransformerSettings, RateSettings):
 
         modality = cast("EegModality", signal_of(context))
         sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
-        return EegPatchEncoder(modality, **sizes, sample_rate=self.sample_rate or modality.sample_rate)
+        rate = self.sample_rate or modality.sample_rate
+        return EegPatchEncoder(modality, **sizes, sample_rate=rate, has_spectrum=self.spectrum)
 
 
 class LabramArchitecture(Settings):

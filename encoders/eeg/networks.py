@@ -20,26 +20,38 @@ from polyjanus.encoders.shared.patch1d import to_patches
 from polyjanus.encoders.shared.transformer import TokenTransformer, sinusoids
 
 FREQUENCIES = 4
+QUIETEST_POWER = 1e-3
+"""Power, in squares of the modality's scale, below which a frequency counts as silent."""
 HEAD_METRES = 0.1
 
 
 class EegPatchEncoder(Encoder):
     """One token per electrode and stretch of time, time-major; places on the head come in as Fourier features.
 
-    So any montage will do, in any order (the idea of REVE, arXiv 2510.21585).
+    So any montage will do, in any order (the idea of REVE, arXiv 2510.21585). With `has_spectrum` the logarithm of each
+    stretch's power is looked at beside its samples: rhythms whose phase is random are then learned in minutes.
     """
 
     def __init__(
-        self, modality: EegModality, *, patch: int, width: int, depth: int, heads: int, sample_rate: float
+        self,
+        modality: EegModality,
+        *,
+        patch: int,
+        width: int,
+        depth: int,
+        heads: int,
+        sample_rate: float,
+        has_spectrum: bool,
     ) -> None:
         super().__init__()
         self.modality, self.patch, self.width, self.sample_rate = modality, patch, width, sample_rate
-        self.embedding = nn.Linear(patch, width)
+        self.has_spectrum = has_spectrum
+        self.embedding = nn.Linear(patch + (patch // 2 + 1 if has_spectrum else 0), width)
         self.place = nn.Sequential(nn.Linear(3 * 2 * FREQUENCIES, width), nn.GELU(), nn.Linear(width, width))
         self.transformer = TokenTransformer(width, depth, heads)
 
     def prepare(self, media: Recording) -> Prepared:
-        """Return the patches (A, C, P), about as large as 1, and the places (C, 3) in metres."""
+        """Return the patches (A, C, P), about as large as 1, their spectra behind them, and the places (C, 3) in m."""
         chosen = self.modality.chosen(media)
         unplaced = ~np.isfinite(chosen.positions).all(1)
         if unplaced.any():
@@ -49,7 +61,10 @@ class EegPatchEncoder(Encoder):
                 hint="set a montage in the file, or name it as the 10-20 system does",
             )
         values = torch.from_numpy(self.modality.values(chosen, self.sample_rate))
-        return {"patches": to_patches(values, self.patch), "places": torch.from_numpy(chosen.positions.copy())}
+        patches = to_patches(values, self.patch)
+        if self.has_spectrum:
+            patches = torch.cat([patches, log_power(patches)], dim=-1)
+        return {"patches": patches, "places": torch.from_numpy(chosen.positions.copy())}
 
     def num_tokens(self, prepared: Prepared) -> tuple[int, Grid | None]:
         """Return A · C, and (A, C)."""
@@ -61,6 +76,13 @@ class EegPatchEncoder(Encoder):
         tokens = self.embedding(patches) + self.place(fourier(places)).unsqueeze(1)
         times = sinusoids(torch.arange(patches.shape[1], device=patches.device), self.width)
         return self.transformer((tokens + times[:, None].to(tokens.dtype)).flatten(1, 2))
+
+
+def log_power(patches: Tensor) -> Tensor:
+    """Return the logarithm of the amplitude (…, P // 2 + 1) at each frequency of patches (…, P)."""
+    window = torch.hann_window(patches.shape[-1], periodic=True)
+    power = torch.fft.rfft(patches.float() * window).abs().square() / window.square().sum()
+    return 0.5 * (power + QUIETEST_POWER).log()
 
 
 def fourier(places: Tensor) -> Tensor:
