@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from polyjanus.core.data.rows import Row, Source
 from polyjanus.core.errors import DataError
+
+Offsets = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 class JsonLines(Source):
@@ -20,7 +23,7 @@ class JsonLines(Source):
             raise DataError(f"there is no file {str(file)!r}")
         self.file = file
         self.root = root or file.parent
-        self._starts = _line_starts(file)
+        self._starts, self._lines = line_starts(file)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -28,13 +31,12 @@ class JsonLines(Source):
 
     def place(self, index: int) -> str:
         """Return the file and the line of a row."""
-        return f"{self.file}:{self._starts[index][1]}"
+        return f"{self.file}:{self._lines[index]}"
 
     def row(self, index: int, noise: np.random.Generator) -> Row:
         """Return the row of one line; nothing in it is random."""
-        start, _ = self._starts[index]
         with self.file.open("rb") as file:
-            file.seek(start)
+            file.seek(int(self._starts[index]))
             line = file.readline()
         try:
             row: Any = json.loads(line)
@@ -65,13 +67,14 @@ class JsonLines(Source):
         return {**block, "path": str(self.root / str(block["path"]))}
 
 
-def _line_starts(file: Path) -> list[tuple[int, int]]:
+def line_starts(file: Path) -> tuple[Offsets, Offsets]:
     """Return byte offset and number of every line that is not blank."""
-    starts: list[tuple[int, int]] = []
+    starts, numbers = array("q"), array("q")
     offset = 0
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                starts.append((offset, number))
+                starts.append(offset)
+                numbers.append(number)
             offset += len(line)
-    return starts
+    return np.asarray(starts, np.int64), np.asarray(numbers, np.int64)
