@@ -226,3 +226,17 @@ def test_a_preview_warms_where_the_amplitude_is() -> None:
     row, column = np.unravel_index(redness.argmax(), redness.shape)
     assert row > 160 and column > 160, "O2 is at the back on the right"
     assert np.allclose(np.sign(flattened(places)[3]), [1, -1])
+
+
+def test_what_mne_only_warns_of_is_refused_where_it_means_a_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read_raw = edf(tmp_path), mne.io.read_raw
+
+    def broken(file: Path, verbose: str, **options: Any) -> Any:
+        with mne.utils.use_log_level(verbose):  # as in MNE, which warns of nothing at the level ERROR
+            mne.utils.warn("The file is truncated, 3 channels lost")
+        return read_raw(file, verbose=verbose, **options)
+
+    monkeypatch.setattr(mne.io, "read_raw", broken)
+    assert "the recording is damaged: The file is truncated" in refused(path)
