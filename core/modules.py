@@ -178,6 +178,11 @@ class Backbone(nn.Module, ABC):
         single position then sees all of them.
         """
 
+    def checkpoint_activations(self, is_on: bool) -> None:
+        """Compute activations again in the backward pass, or keep them; a backbone that cannot refuses to."""
+        if is_on:
+            raise NotImplementedError(f"{type(self).__name__} cannot compute its activations again")
+
     def reset_text(self, module: nn.Module) -> None:
         """Draw a module of the text embedding or the text head anew, and compute its derived buffers."""
         reset = getattr(module, "reset_parameters", None)

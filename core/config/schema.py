@@ -75,7 +75,14 @@ class StageConfig(Settings):
     mix: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1, description="rows per data set, as ratios")
     steps: int = Field(gt=0, description="optimiser steps")
     batch: int = Field(gt=0, description="rows per step")
+    accumulate: int = Field(default=1, gt=0, description="passes that a step is done in; less memory, equal losses")
+    optimizer: Literal["adamw", "adafactor"] = Field(
+        default="adamw", description="adafactor keeps a row and a column per matrix in place of two copies"
+    )
     lr: float = Field(gt=0, description="peak learning rate")
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="peak learning rates of components by glob, where not `lr`; the last one wins"
+    )
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     warmup: int = Field(default=0, ge=0, description="steps over which the learning rate rises from zero")
     weight_decay: float = Field(default=0.0, ge=0)
@@ -88,6 +95,13 @@ class StageConfig(Settings):
         if not any(mix.values()):
             raise PydanticCustomError("mix", "needs at least one ratio above zero")
         return mix
+
+
+class NonFiniteConfig(Settings):
+    """What is done where a loss or a gradient is NaN or infinite; the weights are never touched by it."""
+
+    action: Literal["stop", "skip"] = Field(default="stop", description="'skip' leaves the step out")
+    budget: int = Field(default=3, ge=0, description="steps that may be skipped in a thousand; above it the run stops")
 
 
 class TrainingConfig(Settings):
@@ -105,6 +119,10 @@ class TrainingConfig(Settings):
         description="share of generated items whose context is replaced by padding, for guidance",
     )
     bad_rows: BadRowsConfig = BadRowsConfig()
+    checkpoint_activations: bool = Field(
+        default=False, description="compute the backbone's activations again in the backward pass: less memory, slower"
+    )
+    nonfinite: NonFiniteConfig = NonFiniteConfig()
     validation: ValidationConfig = ValidationConfig()
     save: SaveConfig = SaveConfig()
     stages: Annotated[tuple[StageConfig, ...], Field(strict=False, min_length=1)]

@@ -12,9 +12,9 @@ from polyjanus.core.config.schema import TrainingConfig
 from polyjanus.core.data.compiling import RowCompiler
 from polyjanus.core.data.mixing import Draw
 from polyjanus.core.data.opening import Splits
-from polyjanus.core.data.quarantine import BAD_ROWS, BadRow, Quarantine, is_fault_of_data, reason_of
+from polyjanus.core.data.quarantine import BAD_ROWS, BadRow, Quarantine, reason_of, require_fault_of_data
 from polyjanus.core.data.rows import Split
-from polyjanus.core.errors import DataError, PluginError
+from polyjanus.core.errors import DataError
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.sequence.spans import TokenSequence, without_context
 
@@ -88,9 +88,7 @@ class Feed:
 
     def _set_apart(self, split: Split, index: int, error: DataError, step: int) -> None:
         """Put a row in quarantine; an error that no row can cause is raised."""
-        if not is_fault_of_data(error):
-            hint = "no row is to blame but a plugin or the pipeline; --debug shows where"
-            raise PluginError(error.message, where=error.where, hint=hint) from error
+        require_fault_of_data(error)
         row = int(split.indices[index])
         reason = reason_of(error, split.place(index))
         self.quarantine.add(BadRow(split.name, row, split.source.place(row), reason, step))

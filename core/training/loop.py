@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -22,13 +22,13 @@ from polyjanus.core.data.opening import Splits, open_splits
 from polyjanus.core.data.rows import Split
 from polyjanus.core.errors import DataError, PluginError, TrainingError
 from polyjanus.core.model.unified import Sums
-from polyjanus.core.modules import Codec
+from polyjanus.core.modules import Backbone
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.sequence.packing import collate, to_device
-from polyjanus.core.sequence.spans import TokenSequence
 from polyjanus.core.training.feeding import Feed
 from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.log import LOG, Display, Record, append, trim_log
+from polyjanus.core.training.passes import Passes
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
 from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, step_seed, write_state
 from polyjanus.core.training.stopping import Stopping
@@ -36,6 +36,9 @@ from polyjanus.core.training.stopping import Stopping
 SHOWN = 8
 """Rows that a message names, at most."""
 HELD_OUT_BATCH = 32
+NON_FINITE = "nonfinite.jsonl"
+"""Where steps are listed whose loss or gradient was NaN or infinite."""
+BUDGET_STEPS = 1000
 
 
 class Training:
@@ -97,7 +100,8 @@ class Training:
     def _run_stage(self, index: int, stage: StageConfig, stopping: Stopping) -> None:
         paths = chosen(stage.train, self.paths)
         freeze_all_but(self.model, paths, self.paths)
-        optimizer = make_optimizer(self.model, stage)
+        cast(Backbone, self.model.part("backbone")).checkpoint_activations(self.config.checkpoint_activations)
+        optimizer = make_optimizer(self.model, stage, paths)
         if self.resumed_from is not None and self.progress.stage == index and self.progress.step:
             read_optimizer(self.resumed_from, optimizer)
         schedule = Schedule(
@@ -106,6 +110,9 @@ class Training:
             pattern(stage.mix),
             {name: len(self.splits[name][0]) for name in stage.mix},
             stage.batch,
+        )
+        passes = Passes(
+            self.model, stage, paths, pad=self.pad, max_tokens=self.config.max_tokens, is_mixed=self.is_mixed
         )
         self.progress.stage, self._has_learned, first = index, False, self.progress.step
         self.display.stage(stage, self.progress.step)
@@ -116,7 +123,7 @@ class Training:
             set_modes(self.model, paths, moves_statistics=stage.objective == "reconstruct")
             cast(Any, torch).manual_seed(step_seed(self.config.seed, index, step))
             try:
-                self._step(stage, paths, schedule.draws(step), step, optimizer)
+                self._step(stage, passes, schedule.draws(step), step, optimizer)
             except (DataError, PluginError):  # raised before weights move, or after all of the step is done
                 if self.progress.total:
                     self._save(optimizer)
@@ -130,7 +137,7 @@ class Training:
     def _step(
         self,
         stage: StageConfig,
-        paths: Sequence[str],
+        passes: Passes,
         draws: Sequence[Draw],
         step: int,
         optimizer: torch.optim.Optimizer,
@@ -138,28 +145,27 @@ class Training:
         started = time.perf_counter()
         rate = learning_rate(stage, step)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         examples = self.feed.examples(draws, self.progress.total + 1)
         sequences = [example.sequence for example in examples]
         taken = [example.draw for example in examples]
-        sums = self._sums(stage, paths, sequences)
-        loss = self.model.total(sums) if stage.objective == "next" else _mean(sums)
-        self._check_finite("loss", loss.detach(), stage, step, taken)
         optimizer.zero_grad(set_to_none=True)
-        if loss.requires_grad:  # else no row of this step uses what the stage trains
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._has_learned = True
+        loss, sums, has_learned = passes.run(sequences)
+        self._has_learned |= has_learned
+        is_fine = self._is_finite("loss", loss, stage, step, taken, sums)
         norm = torch.nn.utils.clip_grad_norm_(
             [p for p in self.model.parameters() if p.requires_grad], stage.clip or float("inf")
         )
-        self._check_finite("gradient's norm", norm, stage, step, taken)
-        optimizer.step()
+        if is_fine and self._is_finite("gradient's norm", norm, stage, step, taken, sums):
+            optimizer.step()
+        else:
+            optimizer.zero_grad(set_to_none=True)
         self.progress.step, self.progress.total = step + 1, self.progress.total + 1
         record = {
             "stage": stage.name,
             "step": step + 1,
             "total": self.progress.total,
-            "loss": float(loss.detach()),
+            "loss": float(loss),
             **{f"{name}.loss": _ratio(value) for name, value in sums.items()},
             "lr": rate,
             "grad_norm": float(norm),
@@ -169,14 +175,32 @@ class Training:
         self._tell(record)
         self._on_schedule(stage, optimizer)
 
-    def _check_finite(self, what: str, value: Tensor, stage: StageConfig, step: int, draws: Sequence[Draw]) -> None:
-        """Stop before the weights are touched where the loss or its gradient is NaN or infinite."""
-        if not bool(torch.isfinite(value)):
-            rows = ", ".join(self.feed.place(draw) for draw in draws[:SHOWN]) + (" …" if len(draws) > SHOWN else "")
-            raise TrainingError(
-                f"the {what} of step {step + 1} of stage {stage.name!r} is {float(value)}; its rows: {rows}",
-                hint="lower the learning rate, or look at these rows",
-            )
+    def _is_finite(
+        self, what: str, value: Tensor, stage: StageConfig, step: int, draws: Sequence[Draw], sums: Sums
+    ) -> bool:
+        """Tell whether a loss or a gradient may be used; one that is not finite is written down, or stops the run."""
+        if bool(torch.isfinite(value)):
+            return True
+        places = [self.feed.place(draw) for draw in draws]
+        heads = [name for name, (total, _) in sums.items() if not bool(torch.isfinite(total))]
+        fault = f"the {what} of step {step + 1} of stage {stage.name!r} is {float(value)}"
+        if heads:
+            fault += f", that of {', '.join(heads)}"
+        record = {"total": self.progress.total + 1, "what": what, "heads": heads, "rows": places}
+        append(self.folder / NON_FINITE, record)
+        if self.config.nonfinite.action == "skip":
+            self.progress.skipped.append(self.progress.total + 1)
+            recent = [at for at in self.progress.skipped if at > self.progress.total + 1 - BUDGET_STEPS]
+            self.progress.skipped = recent
+            if len(recent) <= self.config.nonfinite.budget:
+                return False
+            fault += f", the {len(recent)}th in {BUDGET_STEPS} steps"
+        rows = ", ".join(places[:SHOWN]) + (" …" if len(places) > SHOWN else "")
+        raise TrainingError(
+            f"{fault}; its rows: {rows}",
+            hint=f"lower the learning rate, or look at these rows, which stand in {self.folder / NON_FINITE};"
+            " 'training.nonfinite: {action: skip}' leaves such steps out",
+        )
 
     def _on_schedule(self, stage: StageConfig, optimizer: torch.optim.Optimizer) -> None:
         """Validate and save where it is time to."""
@@ -185,21 +209,6 @@ class Training:
             self._validate(optimizer)
         if total % self.config.save.every == 0:
             self._save(optimizer)
-
-    def _sums(self, stage: StageConfig, paths: Sequence[str], sequences: Sequence[TokenSequence]) -> Sums:
-        batch = to_device(collate(sequences, pad=self.pad, max_tokens=self.config.max_tokens), self.device)
-        if stage.objective == "next":
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_mixed):
-                return cast(Sums, self.model(**batch).sums)
-        sums: Sums = {}
-        for path in paths:
-            block = cast("Mapping[str, Any]", batch["media"]).get(path.removesuffix(".codec"))
-            if block is not None:
-                total, count = cast(Codec, self.model.part(path)).reconstruct(block["items"])
-                sums[path] = (total, torch.tensor(count))
-        if not sums:
-            raise DataError(f"no row of stage {stage.name!r} holds an item for {', '.join(paths)}")
-        return sums
 
     @torch.no_grad()
     def _validate(self, optimizer: torch.optim.Optimizer) -> None:
@@ -261,8 +270,3 @@ class Training:
 
 def _ratio(value: tuple[Tensor, Tensor]) -> float:
     return float(value[0].detach()) / max(int(value[1]), 1)
-
-
-def _mean(sums: Sums) -> Tensor:
-    """Return the sum over codecs of each one's mean loss per item."""
-    return torch.stack([value / count for value, count in sums.values()]).sum()

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from polyjanus.core.config.schema import StageConfig
+from polyjanus.core.config.schema import StageConfig, selects
 from polyjanus.core.errors import TrainingError
 from polyjanus.core.model.unified import UnifiedModel
 
@@ -57,14 +57,42 @@ def set_modes(model: UnifiedModel, paths: Sequence[str], *, moves_statistics: bo
                 module.eval()
 
 
-def make_optimizer(model: UnifiedModel, stage: StageConfig) -> torch.optim.AdamW:
-    """Return AdamW over what is trainable; norms and biases are not decayed."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": stage.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(cast(Any, groups), lr=stage.lr, betas=stage.betas, fused=True)
+def make_optimizer(model: UnifiedModel, stage: StageConfig, paths: Sequence[str]) -> torch.optim.Optimizer:
+    """Return the optimiser over what is trainable; norms and biases are not decayed.
+
+    Every group has a `scale`, by which its learning rate differs from the stage's. A glob of `rates` that matches
+    none of the trained `paths` is a TrainingError.
+    """
+    scales = _scales(stage, paths)
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    seen: set[int] = set()
+    for path in paths:
+        for parameter in model.part(path).parameters() if model.has(path) else ():
+            if id(parameter) in seen or not parameter.requires_grad:
+                continue
+            seen.add(id(parameter))
+            decays = parameter.ndim >= 2
+            decay = stage.weight_decay if decays else 0.0
+            start: dict[str, Any] = {"params": [], "weight_decay": decay, "scale": scales[path]}
+            groups.setdefault((scales[path], decays), start)["params"].append(parameter)
+    ordered = [groups[key] for key in sorted(groups)]
+    if stage.optimizer == "adafactor":
+        return torch.optim.Adafactor(cast(Any, ordered), lr=stage.lr)
+    return torch.optim.AdamW(cast(Any, ordered), lr=stage.lr, betas=stage.betas, fused=True)
+
+
+def _scales(stage: StageConfig, paths: Sequence[str]) -> dict[str, float]:
+    """Return by what each trained component's learning rate differs from the stage's."""
+    scales = dict.fromkeys(paths, 1.0)
+    for glob, rate in stage.rates.items():
+        matched = [path for path in paths if selects(glob, path)]
+        if not matched:
+            raise TrainingError(
+                f"'rates' of stage {stage.name!r}: {glob!r} matches nothing that it trains",
+                hint=f"trained are {', '.join(paths)}",
+            )
+        scales.update(dict.fromkeys(matched, rate / stage.lr))
+    return scales
 
 
 def learning_rate(stage: StageConfig, step: int) -> float:

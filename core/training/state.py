@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,8 @@ class Progress:
     step: int = 0
     total: int = 0
     best: float | None = None
+    skipped: list[int] = field(default_factory=list[int])
+    """Recent steps that were left out, because their loss or gradient was NaN or infinite."""
 
 
 def step_seed(seed: int, stage: int, step: int) -> int:

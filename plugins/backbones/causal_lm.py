@@ -80,6 +80,14 @@ class CausalBackbone(Backbone):
         keys = positions if cache is None else cache.key_positions(positions)
         return positions.unsqueeze(2) - keys.unsqueeze(1) < (self._window or self.max_positions)
 
+    def checkpoint_activations(self, is_on: bool) -> None:
+        """Compute the activations of each layer again in the backward pass, or keep them."""
+        named = "activation" if hasattr(self.transformer, "activation_checkpointing_enable") else "gradient"
+        if is_on:
+            getattr(self.transformer, f"{named}_checkpointing_enable")({"use_reentrant": False})
+        else:
+            getattr(self.transformer, f"{named}_checkpointing_disable")()
+
     def reset_text(self, module: nn.Module) -> None:
         """Draw a module of the text embedding or head as the language model does."""
         self.transformer._init_weights(module)

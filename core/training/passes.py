@@ -1,0 +1,100 @@
+"""The forward and backward passes of one optimiser step: one or several, with equal gradients.
+
+The loss is Σ weight · sum / Σ count over the whole step, so the counts are taken before the first backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from polyjanus.core.config.schema import StageConfig
+from polyjanus.core.errors import DataError
+from polyjanus.core.model.unified import Sums, UnifiedModel
+from polyjanus.core.modules import Codec
+from polyjanus.core.sequence.packing import IGNORED, Batch, collate, to_device
+from polyjanus.core.sequence.spans import TokenSequence
+
+
+class Passes:
+    """Computes losses and gradients of the steps of one stage."""
+
+    def __init__(
+        self,
+        model: UnifiedModel,
+        stage: StageConfig,
+        paths: Sequence[str],
+        *,
+        pad: int,
+        max_tokens: int,
+        is_mixed: bool,
+    ) -> None:
+        self.model, self.stage, self.paths = model, stage, paths
+        self.pad, self.max_tokens, self.is_mixed = pad, max_tokens, is_mixed
+
+    def run(self, sequences: Sequence[TokenSequence]) -> tuple[Tensor, Sums, bool]:
+        """Add the gradients of a step to those that are there.
+
+        Returns the loss, its sums and counts per head, and whether anything that is trained had a part in it.
+        """
+        share = -(-len(sequences) // self.stage.accumulate)
+        chunks = [sequences[start : start + share] for start in range(0, len(sequences), share)]
+        batches = [collate(chunk, pad=self.pad, max_tokens=self.max_tokens) for chunk in chunks]
+        counts = self._counts(batches)
+        loss, sums, has_learned = torch.zeros((), device=self.model.device), cast(Sums, {}), False
+        for batch in batches:
+            found = self._sums(to_device(batch, self.model.device))
+            part = self._loss(found, counts)
+            if part.requires_grad:  # else no row of this pass uses what the stage trains
+                part.backward()  # type: ignore[no-untyped-call]
+                has_learned = True
+            loss = loss + part.detach()
+            for name, (total, count) in found.items():
+                before = sums.get(name)
+                total = total.detach()
+                sums[name] = (total, count) if before is None else (before[0] + total, before[1] + count)
+        return loss, sums, has_learned
+
+    def _counts(self, batches: Sequence[Batch]) -> dict[str, int]:
+        """Return the number of targets of each head, or of items of each codec, in all passes."""
+        counts: dict[str, int] = {}
+        for batch in batches:
+            for name, count in (self._targets(batch) if self.stage.objective == "next" else self._items(batch)).items():
+                counts[name] = counts.get(name, 0) + count
+        if not counts:
+            raise DataError(f"no row of stage {self.stage.name!r} holds an item for {', '.join(self.paths)}")
+        return counts
+
+    def _targets(self, batch: Batch) -> dict[str, int]:
+        counts = {"text": int((batch["targets"] != IGNORED).sum())}
+        for name, block in cast("Mapping[str, Any]", batch["media"]).items():
+            modality, pathway = name.rsplit(".", 1)
+            if pathway == "generate":
+                counts[name] = int(block["lengths"][block["learned"]].sum()) * self.model.layouts[modality].width
+        return counts
+
+    def _items(self, batch: Batch) -> dict[str, int]:
+        blocks = cast("Mapping[str, Any]", batch["media"])
+        found = {path: blocks.get(path.removesuffix(".codec")) for path in self.paths}
+        return {path: len(block["items"]) for path, block in found.items() if block is not None}
+
+    def _sums(self, batch: Batch) -> Sums:
+        if self.stage.objective == "next":
+            with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.is_mixed):
+                return cast(Sums, self.model(**batch).sums)
+        sums: Sums = {}
+        for path in self._items(batch):
+            block = cast("Mapping[str, Any]", batch["media"])[path.removesuffix(".codec")]
+            total, count = cast(Codec, self.model.part(path)).reconstruct(block["items"])
+            sums[path] = (total, torch.tensor(count))
+        return sums
+
+    def _loss(self, sums: Sums, counts: Mapping[str, int]) -> Tensor:
+        """Return what one pass adds to the loss of the step."""
+        if self.stage.objective == "next":
+            return self.model.total(sums, max(sum(counts.values()), 1))
+        parts = [total / counts[path] for path, (total, _) in sums.items()]
+        return torch.stack(parts).sum() if parts else torch.zeros((), device=self.model.device)
