@@ -50,12 +50,24 @@ def assemble(
         del parts.modules["text.head"]
     vocabulary = Vocabulary.of(tokenizer, parts.vocab_size, (whole or config).generated())
     add_marks(parts, vocabulary)
-    if config.template.type == "auto" and (lender := _lender(config, folder, registries)):
-        config = config.model_copy(update={"template": lender[0].template})
+    config = with_own_template(config, folder, registries)
     model = UnifiedModel(UnifiedConfig.of(parts.resolved_pipeline(config), vocabulary), parts)
+    return Assembly(model, build_compiler(config, folder, parts, tokenizer, vocabulary), parts)
+
+
+def with_own_template(config: PipelineConfig, folder: Path, registries: Registries) -> PipelineConfig:
+    """Return the settings in which `template: auto` is that of the checkpoint which the language model comes from."""
+    if config.template.type == "auto" and (lender := _lender(config, folder, registries)):
+        return config.model_copy(update={"template": lender[0].template})
+    return config
+
+
+def build_compiler(
+    config: PipelineConfig, folder: Path, parts: Parts, tokenizer: TextTokenizer, vocabulary: Vocabulary
+) -> Compiler:
+    """Return what turns messages into sequences for these parts, which may be on the meta device."""
     template = config.template.build(BuildContext(path="template", parts={"text.tokenizer": tokenizer}, folder=folder))
-    compiler = Compiler(tokenizer, template, vocabulary, parts.modalities, *_pathways(config, parts))
-    return Assembly(model, compiler, parts)
+    return Compiler(tokenizer, template, vocabulary, parts.modalities, *_pathways(config, parts))
 
 
 def build_tokenizer(config: PipelineConfig, folder: Path, registries: Registries) -> TextTokenizer:

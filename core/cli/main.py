@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "Compare a model with what was published about its outputs.",
     "demo": "Show the shipped model reading and drawing.",
     "validate": "Check pipeline files and say everything that is wrong.",
+    "data": "Check data sets before a run, and show what a row becomes.",
     "inspect": "Show the parts of a pipeline, their sizes and shapes.",
     "config": "Show a pipeline in full, and where each value comes from.",
     "schema": "Write the JSON Schema of pipeline files, for editors.",

@@ -35,6 +35,13 @@ def is_fault_of_data(error: BaseException) -> bool:
     return not any(isinstance(each, FAULTS_OF_CODE) for each in _chain(error))
 
 
+def require_fault_of_data(error: DataError) -> None:
+    """Raise an error that no row can cause as what it is."""
+    if not is_fault_of_data(error):
+        hint = "no row is to blame but a plugin or the pipeline; --debug shows where"
+        raise PluginError(error.message, where=error.where, hint=hint) from error
+
+
 def reason_of(error: Exception, place: str) -> str:
     """Return what is wrong with a row in one line, without the place that stands beside it."""
     text = str(error)
