@@ -55,7 +55,7 @@ class Entry(Generic[S]):
     @property
     def is_available(self) -> bool:
         """Tell whether everything that building needs can be imported."""
-        return all(_can_import(name) for name in self.settings.requires)
+        return all(can_import(name) for name in self.settings.requires)
 
     @property
     def summary(self) -> str:
@@ -63,7 +63,8 @@ class Entry(Generic[S]):
         return (self.settings.__doc__ or "").strip().split("\n")[0]
 
 
-def _can_import(name: str) -> bool:
+def can_import(name: str) -> bool:
+    """Tell whether a module is installed, without importing it."""
     try:
         return find_spec(name) is not None
     except (ImportError, ValueError):  # `mne.io` without mne

@@ -17,7 +17,7 @@ from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import CheckpointError, PolyjanusError, WiringError
 from polyjanus.core.modality import Modality
 from polyjanus.core.modules import Adaptor, Backbone, CodeEmbedding, Layout, Sampler
-from polyjanus.core.registry import Registries
+from polyjanus.core.registry import Registries, can_import
 from polyjanus.core.sequence.spans import Vocabulary
 from polyjanus.core.settings import BuildContext, ComponentConfig, GenerateConfig, ModalityConfig, UnderstandConfig
 
@@ -165,6 +165,7 @@ class _Builder:
     def component(self, settings: ComponentConfig, context: BuildContext) -> Any:
         """Build one component; an error of a plugin names the component."""
         _check_fits(settings, context)
+        _check_installed(settings, context)
         try:
             borrowed = borrow(settings, context, self.registries) if self.registries else None
             resolved = borrowed.settings.resolve(context) if borrowed else settings.resolve(context)
@@ -267,6 +268,13 @@ def _check_fits(settings: ComponentConfig, context: BuildContext) -> None:
             f"{settings.kind} {settings.type!r} works on {' or '.join(wanted)}, not on {offered!r}",
             paths=[context.path, modality.name],
         )
+
+
+def _check_installed(settings: ComponentConfig, context: BuildContext) -> None:
+    """Refuse a component whose libraries are not installed; media are refused when a file is read."""
+    for name in type(settings).requires if settings.kind != "modality" else ():
+        if not can_import(name):
+            raise _missing_package(settings, context, ImportError(name=name))
 
 
 def last_line(error: Exception) -> str:

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted(Path(__file__).parents[2].joinpath("examples").glob("*.yaml"))
+LIBRARIES = {"open3d", "mne", "torchaudio", "soundfile", "scipy", "pyarrow", "matplotlib"}
 PROBE = """
 import sys
 from polyjanus.core.cli.main import main
 status = main(sys.argv[1:])
-names = ("torch", "transformers", "numpy", "PIL", "pydantic", "ruamel.yaml", "polyjanus.core.registry")
+names = ("torch", "transformers", "numpy", "PIL", "pydantic", "ruamel.yaml", "polyjanus.core.registry",
+         "open3d", "mne", "torchaudio", "soundfile", "scipy", "pyarrow", "matplotlib")
 heavy = [name for name in names if name in sys.modules]
 sys.stderr.write(f"\\nHEAVY {heavy}")
 sys.exit(status)
@@ -41,11 +43,11 @@ def test_help_imports_neither_torch_nor_pydantic_nor_registries(argument: str) -
 @pytest.mark.parametrize("arguments", [["plugins", "list"], ["plugins", "info", "mlp"], ["schema"]])
 def test_listing_leaves_torch_out(arguments: list[str]) -> None:
     found, seconds = heavy("--no-plugins", *arguments)
-    assert not found & {"torch", "transformers", "numpy", "PIL"}
+    assert not found & {"torch", "transformers", "numpy", "PIL", *LIBRARIES}
     assert seconds < 4
 
 
 @pytest.mark.skipif(not EXAMPLES, reason="no examples yet")
 def test_validating_leaves_torch_out() -> None:
     found, _ = heavy("--no-plugins", "validate", *EXAMPLES)
-    assert not found & {"torch", "transformers"}
+    assert not found & {"torch", "transformers", *LIBRARIES}
