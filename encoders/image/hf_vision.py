@@ -6,17 +6,16 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from polyjanus.core.errors import WiringError
-from polyjanus.core.modules import Encoder, Grid, Prepared
 from polyjanus.core.settings import BuildContext
 from polyjanus.encoders.image.pixels import Preparation
-from polyjanus.encoders.shared.checkpoints import build_tower, reset_tower, side_of
+from polyjanus.encoders.image.tower import TowerEncoder
+from polyjanus.encoders.shared.checkpoints import build_tower, side_of
 
 
-class HfVisionEncoder(Encoder):
+class HfVisionEncoder(TowerEncoder):
     """The patch features of a vision transformer; class and register tokens, which come first, are dropped."""
 
     def __init__(
@@ -43,24 +42,8 @@ class HfVisionEncoder(Encoder):
                 hint=f"set 'size' to {size // patch * patch or patch}",
             )
         self.preparation = preparation(size)
-        self.grid: Grid = (size // patch, size // patch)
+        self.grid = (size // patch, size // patch)
         self.interpolates = size != config.image_size and _can_interpolate(self.tower)
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew."""
-        reset_tower(self.tower)
-
-    def prepare(self, media: Image.Image) -> Prepared:
-        """Return the pixels (3, H, W), uint8."""
-        return {"pixels": self.preparation.cells(media)}
-
-    def num_tokens(self, prepared: Prepared) -> tuple[int, Grid | None]:
-        """Return the number of patches and their grid."""
-        return self.grid[0] * self.grid[1], self.grid
-
-    def forward_stacked(self, pixels: Tensor) -> Tensor:
-        """Return features (B, N, d) of uint8 pixels (B, 3, H, W)."""
-        return self.features(self.preparation.normalise(pixels))
 
     def features(self, values: Tensor) -> Tensor:
         """Return features (B, N, d) of normalised values (B, 3, H, W)."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from polyjanus.core.errors import WiringError
-from polyjanus.core.modules import Encoder, Grid, Prepared
 from polyjanus.core.settings import BuildContext
 from polyjanus.encoders.image.pixels import Preparation
-from polyjanus.encoders.shared.checkpoints import build_tower, reset_tower
+from polyjanus.encoders.image.tower import TowerEncoder
+from polyjanus.encoders.shared.checkpoints import build_tower
 
 MODEL_TYPE = "siglip_vision_model"
 
 
-class SiglipEncoder(Encoder):
+class SiglipEncoder(TowerEncoder):
     """The last hidden states of a SigLIP tower, normalised; Janus' SigLIP has `hidden_act` 'gelu'."""
 
     def __init__(
@@ -35,23 +34,7 @@ class SiglipEncoder(Encoder):
         self.width = config.hidden_size
         self.preparation = preparation(config.image_size)
         side = config.image_size // config.patch_size
-        self.grid: Grid = (side, side)
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew."""
-        reset_tower(self.tower)
-
-    def prepare(self, media: Image.Image) -> Prepared:
-        """Return the pixels (3, H, W), uint8."""
-        return {"pixels": self.preparation.cells(media)}
-
-    def num_tokens(self, prepared: Prepared) -> tuple[int, Grid | None]:
-        """Return the number of patches and their grid."""
-        return self.grid[0] * self.grid[1], self.grid
-
-    def forward_stacked(self, pixels: Tensor) -> Tensor:
-        """Return features (B, N, d) of uint8 pixels (B, 3, H, W)."""
-        return self.features(self.preparation.normalise(pixels))
+        self.grid = (side, side)
 
     def features(self, values: Tensor) -> Tensor:
         """Return features (B, N, d) of normalised values (B, 3, H, W)."""
