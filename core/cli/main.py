@@ -17,6 +17,7 @@ COMMANDS = {
     "chat": "Talk to a model in the terminal.",
     "train": "Train a pipeline.",
     "eval": "Score a trained model.",
+    "report": "Draw a run as one HTML page.",
     "convert": "Write a checkpoint anew in another format.",
     "verify": "Compare a model with what was published about its outputs.",
     "demo": "Show the shipped model reading and drawing.",

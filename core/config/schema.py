@@ -104,6 +104,15 @@ class NonFiniteConfig(Settings):
     budget: int = Field(default=3, ge=0, description="steps that may be skipped in a thousand; above it the run stops")
 
 
+class SampleConfig(Settings):
+    """A prompt that is answered whenever held-out rows are scored; `polyjanus report` shows the answers over time."""
+
+    prompt: str
+    inputs: dict[str, str] = Field(default_factory=dict, description="files by modality, before the prompt")
+    output: Strings = Field(default=("text",), min_length=1, description="what the answer may hold")
+    max_tokens: int = Field(default=64, gt=0, description="text tokens, at most")
+
+
 class TrainingConfig(Settings):
     """The curriculum and how it is run."""
 
@@ -125,6 +134,7 @@ class TrainingConfig(Settings):
     nonfinite: NonFiniteConfig = NonFiniteConfig()
     validation: ValidationConfig = ValidationConfig()
     save: SaveConfig = SaveConfig()
+    samples: Annotated[tuple[SampleConfig, ...], Field(strict=False)] = ()
     stages: Annotated[tuple[StageConfig, ...], Field(strict=False, min_length=1)]
 
     @field_validator("stages")

@@ -29,6 +29,7 @@ from polyjanus.core.training.feeding import Feed
 from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.log import LOG, Display, Record, append, trim_log
 from polyjanus.core.training.passes import Passes
+from polyjanus.core.training.samples import write_samples
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
 from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, step_seed, write_state
 from polyjanus.core.training.stopping import Stopping
@@ -51,7 +52,7 @@ class Training:
             raise TrainingError("the pipeline has no 'training' block")
         self.pipeline, self.model, self.folder, self.display = pipeline, pipeline.model, folder, display
         self.config: TrainingConfig = pipeline.config.training
-        self.paths = pipeline.config.component_paths()
+        self.data_folder, self.paths = data_folder, pipeline.config.component_paths()
         self.pad = pipeline.tokenizer.require(pipeline.tokenizer.pad, "padding")
         self.device = self.model.device
         self.is_mixed = compute_dtype(self.config.precision, self.device) == torch.bfloat16
@@ -80,7 +81,7 @@ class Training:
         """Return the settings that a run must keep for its losses to stay the same."""
         dump = self.pipeline.config.model_dump(mode="json", serialize_as_any=True)
         del dump["evaluation"], dump["text"]["sampler"]
-        for name in ("save", "validation", "bad_rows"):
+        for name in ("save", "validation", "bad_rows", "samples"):
             del dump["training"][name]
         for modality in dump["modalities"].values():
             cast("dict[str, Any]", modality["generate"] or {}).pop("sampler", None)
@@ -207,6 +208,7 @@ class Training:
         total, is_over = self.progress.total, self.progress.step == stage.steps
         if stage.objective == "next" and (total % self.config.validation.every == 0 or is_over):
             self._validate(optimizer)
+            write_samples(self.pipeline, self.config.samples, self.folder, total, self.data_folder)
         if total % self.config.save.every == 0:
             self._save(optimizer)
 
