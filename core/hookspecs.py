@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from polyjanus.core.data.proposals import Proposal
     from polyjanus.core.registry import Registries
 
 PROJECT = "polyjanus"
@@ -18,6 +19,15 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def register(registries: Registries) -> None:
     """Add settings classes to the registries; called once, must not import torch."""
+
+
+@hookspec
+def propose(folder: Path) -> list[Proposal]:
+    """Return how a folder of data would be read, for `polyjanus init`; empty where it is of no known kind.
+
+    Must not import torch.
+    """
+    ...
 
 
 @hookspec

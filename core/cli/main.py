@@ -15,6 +15,7 @@ from polyjanus.core.errors import PolyjanusError, nearest
 COMMANDS = {
     "run": "Answer one message, which may hold media.",
     "chat": "Talk to a model in the terminal.",
+    "init": "Write a pipeline for the data in a folder.",
     "train": "Train a pipeline.",
     "eval": "Score a trained model.",
     "report": "Draw a run as one HTML page.",

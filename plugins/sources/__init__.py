@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,7 @@ from polyjanus.core.settings import BuildContext, SourceConfig, Strings
 
 if TYPE_CHECKING:
     from polyjanus.core.data.jsonl import JsonLines
+    from polyjanus.core.data.proposals import Proposal
     from polyjanus.plugins.sources.conversations import Conversations
     from polyjanus.plugins.sources.folders import CaptionFolder, ClassFolder
     from polyjanus.plugins.sources.pairing import Pairing
@@ -238,3 +240,11 @@ def register(registries: Registries) -> None:
         registries.sources.add(settings)
     registries.sources.add(ParquetConfig)
     registries.sources.add(WebDatasetConfig)
+
+
+@hookimpl
+def propose(folder: Path) -> list[Proposal]:
+    """Say how a folder would be read by these sources."""
+    from polyjanus.plugins.sources.proposing import propose_for
+
+    return propose_for(folder)

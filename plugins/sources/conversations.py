@@ -59,13 +59,17 @@ class Conversations(Source):
         return [{"role": role, "content": self._parts(text, media)} for role, text in turns]
 
     def _parts(self, text: str, media: dict[str, list[Any]]) -> list[Any]:
-        """Return text and media of one turn in order, each medium taken from the front of its list."""
+        """Return text and media of one turn in order; line breaks beside a tag are the template's to make."""
         pieces = self._pattern.split(text)
-        return [
-            media[piece[1:-1]].pop(0) if place % 2 else piece
-            for place, piece in enumerate(pieces)
-            if place % 2 or piece
-        ]
+        parts: list[Any] = []
+        for place, piece in enumerate(pieces):
+            if place % 2:
+                parts.append(media[piece[1:-1]].pop(0))
+                continue
+            words = piece.lstrip("\n") if place else piece
+            words = words.rstrip("\n") if place < len(pieces) - 1 else words
+            parts += [words] if words else []
+        return parts
 
     def _media(self, record: Mapping[str, Any], word: str) -> Iterator[dict[str, Any]]:
         """Yield the parts for a tag: paths, or objects with a path."""

@@ -24,13 +24,13 @@ def _record(text: str, **fields: Any) -> dict[str, Any]:
     return {"id": 7, "conversations": turns, **fields}
 
 
-def test_a_tag_becomes_the_records_picture_and_the_text_stays_as_it_is(
+def test_a_tag_becomes_the_records_picture_and_the_line_break_beside_it_goes(
     make: Any, write: Any, said: Any, tmp_path: Any
 ) -> None:
     write("vqa.json", [RECORD])
     source = make("llava", path="./vqa.json", image_root="coco")
     part = {"type": "image", "path": str(tmp_path / "coco/a/1.png")}
-    assert said(source, 0) == [[part, "\nWhat is this?"], ["A cat."], ["Sure?"], ["Yes."]]
+    assert said(source, 0) == [[part, "What is this?"], ["A cat."], ["Sure?"], ["Yes."]]
     roles = [message["role"] for message in source.row(0, None)["messages"]]
     assert roles == ["user", "assistant"] * 2
 
