@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from polyjanus.core.data.opening import Splits
     from polyjanus.core.pipeline import Pipeline
     from polyjanus.core.training.loop import Training
+    from polyjanus.core.training.ranks import Ranks
 
 
 @click.command(name="train")
@@ -33,6 +34,17 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bo
     OVERRIDES are `key.path=value`. Checkpoints, the log (log.jsonl) and the resolved YAML go to the run's folder, whose
     path is printed at the end. Ctrl-C saves once before it stops.
     """
+    from polyjanus.core.training.ranks import joined
+
+    with joined(options["device"]) as (ranks, device):
+        _train(session, yaml, overrides, resume, {**options, "device": device}, ranks)
+
+
+def _train(
+    session: Session, yaml: Path, overrides: tuple[str, ...], resume: bool, options: dict[str, Any], ranks: Ranks
+) -> None:
+    """Train in this process, which may be one of several."""
+    from polyjanus.core.assembling import find_device
     from polyjanus.core.checkpoints.finding import CHECKPOINTS, newest, runs_of
     from polyjanus.core.config.resolved import resolved
     from polyjanus.core.training.loop import Training
@@ -49,11 +61,13 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bo
             raise TrainingError(f"{yaml} has no run to resume", hint=f"polyjanus train {yaml}")
         log(f"resuming {checkpoint}")
     else:
-        run, checkpoint = _new_run(folder, yaml), None
-        (run / "pipeline.yaml").write_text(resolved(loaded), encoding="utf-8")
+        made = _new_run(folder, yaml) if ranks.is_first else Path()
+        run, checkpoint = Path(ranks.tell(str(made), find_device(options["device"]))), None
+        if ranks.is_first:
+            (run / "pipeline.yaml").write_text(resolved(loaded), encoding="utf-8")
     pipeline = _open(session, loaded.config, home, checkpoint, options["device"])
-    with _Bar(options["quiet"]) as bar:
-        training = Training(pipeline, run, home, bar, splits)
+    with _Bar(options["quiet"] or not ranks.is_first) as bar:
+        training = Training(pipeline, run, home, bar, splits, ranks)
         if checkpoint is not None:
             training.resume(checkpoint)
         try:
@@ -64,7 +78,8 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bo
             raise
         finally:
             _tell_bad_rows(training)
-    echo(str(run))
+    if ranks.is_first:
+        echo(str(run))
 
 
 def _open_data(config: PipelineConfig, home: Path) -> Splits:

@@ -29,24 +29,27 @@ from polyjanus.core.training.feeding import Feed
 from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.log import LOG, Display, Record, append, trim_log
 from polyjanus.core.training.passes import Passes
+from polyjanus.core.training.ranks import Ranks
 from polyjanus.core.training.samples import write_samples
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
 from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, step_seed, write_state
 from polyjanus.core.training.stopping import Stopping
+from polyjanus.core.training.watching import Watch
 
-SHOWN = 8
-"""Rows that a message names, at most."""
 HELD_OUT_BATCH = 32
-NON_FINITE = "nonfinite.jsonl"
-"""Where steps are listed whose loss or gradient was NaN or infinite."""
-BUDGET_STEPS = 1000
 
 
 class Training:
     """One run of a pipeline's curriculum in a folder of its own."""
 
     def __init__(
-        self, pipeline: Pipeline, folder: Path, data_folder: Path, display: Display, splits: Splits | None = None
+        self,
+        pipeline: Pipeline,
+        folder: Path,
+        data_folder: Path,
+        display: Display,
+        splits: Splits | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if pipeline.config.training is None:
             raise TrainingError("the pipeline has no 'training' block")
@@ -56,16 +59,21 @@ class Training:
         self.pad = pipeline.tokenizer.require(pipeline.tokenizer.pad, "padding")
         self.device = self.model.device
         self.is_mixed = compute_dtype(self.config.precision, self.device) == torch.bfloat16
+        self.ranks = ranks or Ranks()
         self.progress = Progress()
         self.resumed_from: Path | None = None
         self._saved: int | None = None
         self._has_learned = False
         self.splits = splits or open_splits(pipeline.config, data_folder)
         self.feed = Feed(pipeline, self.config, self.splits, folder)
+        if not self.ranks.is_first:  # each process lists the bad rows that it met
+            self.feed.quarantine.file = folder / f"bad_rows-{self.ranks.rank}.jsonl"
+        self.watch = Watch(self.config.nonfinite, folder if self.ranks.is_first else None)
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint whose weights the pipeline has; refuse one that other settings made."""
         self.progress, settings = read_progress(checkpoint)
+        self.watch.skipped = self.progress.skipped
         now = json.loads(json.dumps(self.fingerprint()))
         changed = [f"{path} was {old!r:.60}, is {new!r:.60}" for path, old, new in differences(settings, now)]
         if changed:
@@ -75,7 +83,8 @@ class Training:
                 hint="repeat the overrides that the run was started with, or start a new run",
             )
         self.resumed_from, self._saved = checkpoint, self.progress.total
-        trim_log(self.folder / LOG, self.progress.total)
+        if self.ranks.is_first:
+            trim_log(self.folder / LOG, self.progress.total)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the settings that a run must keep for its losses to stay the same."""
@@ -89,7 +98,9 @@ class Training:
 
     def run(self) -> None:
         """Train all stages that are left; a first SIGINT or SIGTERM ends the step, saves and leaves."""
-        tidy(self.folder / CHECKPOINTS)
+        if self.ranks.is_first:
+            tidy(self.folder / CHECKPOINTS)
+        self._check_shares()
         self.feed.quarantine.restore(self.progress.total)
         hooks = self.pipeline.plugins.manager.hook
         hooks.run_started(folder=self.folder, resumed=self.resumed_from is not None)
@@ -97,6 +108,15 @@ class Training:
             for index in range(self.progress.stage, len(self.config.stages)):
                 self._run_stage(index, self.config.stages[index], stopping)
         self.model.eval()
+
+    def _check_shares(self) -> None:
+        """Refuse steps that have no row for some process."""
+        for stage in self.config.stages:
+            if stage.batch < self.ranks.world:
+                raise TrainingError(
+                    f"stage {stage.name!r} has {stage.batch} rows a step for {self.ranks.world} processes",
+                    hint="raise 'batch', which counts the rows of all processes together",
+                )
 
     def _run_stage(self, index: int, stage: StageConfig, stopping: Stopping) -> None:
         paths = chosen(stage.train, self.paths)
@@ -113,16 +133,22 @@ class Training:
             stage.batch,
         )
         passes = Passes(
-            self.model, stage, paths, pad=self.pad, max_tokens=self.config.max_tokens, is_mixed=self.is_mixed
+            self.model,
+            stage,
+            paths,
+            self.ranks,
+            pad=self.pad,
+            max_tokens=self.config.max_tokens,
+            is_mixed=self.is_mixed,
         )
         self.progress.stage, self._has_learned, first = index, False, self.progress.step
         self.display.stage(stage, self.progress.step)
         for step in range(self.progress.step, stage.steps):
-            if stopping.is_asked:
+            if self.ranks.agree(stopping.is_asked, self.device):
                 self._save(optimizer)
                 stopping.leave()
             set_modes(self.model, paths, moves_statistics=stage.objective == "reconstruct")
-            cast(Any, torch).manual_seed(step_seed(self.config.seed, index, step))
+            cast(Any, torch).manual_seed(step_seed(self.config.seed, index, step) + self.ranks.rank)
             try:
                 self._step(stage, passes, schedule.draws(step), step, optimizer)
             except (DataError, PluginError):  # raised before weights move, or after all of the step is done
@@ -147,21 +173,24 @@ class Training:
         rate = learning_rate(stage, step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        examples = self.feed.examples(draws, self.progress.total + 1)
+        examples = self.feed.examples(self.ranks.share(draws), self.progress.total + 1)
         sequences = [example.sequence for example in examples]
         taken = [example.draw for example in examples]
         optimizer.zero_grad(set_to_none=True)
         loss, sums, has_learned = passes.run(sequences)
         self._has_learned |= has_learned
-        is_fine = self._is_finite("loss", loss, stage, step, taken, sums)
+        where, places = f"step {step + 1} of stage {stage.name!r}", [self.feed.place(draw) for draw in taken]
+        is_fine = self.watch.is_finite("loss", loss, where, self.progress.total + 1, places, sums)
         norm = torch.nn.utils.clip_grad_norm_(
             [p for p in self.model.parameters() if p.requires_grad], stage.clip or float("inf")
         )
-        if is_fine and self._is_finite("gradient's norm", norm, stage, step, taken, sums):
+        total = self.progress.total + 1
+        if is_fine and self.watch.is_finite("gradient's norm", norm, where, total, places, sums):
             optimizer.step()
         else:
             optimizer.zero_grad(set_to_none=True)
         self.progress.step, self.progress.total = step + 1, self.progress.total + 1
+        self.progress.skipped = self.watch.skipped
         record = {
             "stage": stage.name,
             "step": step + 1,
@@ -170,45 +199,20 @@ class Training:
             **{f"{name}.loss": _ratio(value) for name, value in sums.items()},
             "lr": rate,
             "grad_norm": float(norm),
-            "positions": sum(map(len, sequences)),
+            "positions": int(self.ranks.sum([sum(map(len, sequences))], self.device)[0]),
             "seconds": round(time.perf_counter() - started, 4),
         }
         self._tell(record)
         self._on_schedule(stage, optimizer)
-
-    def _is_finite(
-        self, what: str, value: Tensor, stage: StageConfig, step: int, draws: Sequence[Draw], sums: Sums
-    ) -> bool:
-        """Tell whether a loss or a gradient may be used; one that is not finite is written down, or stops the run."""
-        if bool(torch.isfinite(value)):
-            return True
-        places = [self.feed.place(draw) for draw in draws]
-        heads = [name for name, (total, _) in sums.items() if not bool(torch.isfinite(total))]
-        fault = f"the {what} of step {step + 1} of stage {stage.name!r} is {float(value)}"
-        if heads:
-            fault += f", that of {', '.join(heads)}"
-        record = {"total": self.progress.total + 1, "what": what, "heads": heads, "rows": places}
-        append(self.folder / NON_FINITE, record)
-        if self.config.nonfinite.action == "skip":
-            self.progress.skipped.append(self.progress.total + 1)
-            recent = [at for at in self.progress.skipped if at > self.progress.total + 1 - BUDGET_STEPS]
-            self.progress.skipped = recent
-            if len(recent) <= self.config.nonfinite.budget:
-                return False
-            fault += f", the {len(recent)}th in {BUDGET_STEPS} steps"
-        rows = ", ".join(places[:SHOWN]) + (" …" if len(places) > SHOWN else "")
-        raise TrainingError(
-            f"{fault}; its rows: {rows}",
-            hint=f"lower the learning rate, or look at these rows, which stand in {self.folder / NON_FINITE};"
-            " 'training.nonfinite: {action: skip}' leaves such steps out",
-        )
 
     def _on_schedule(self, stage: StageConfig, optimizer: torch.optim.Optimizer) -> None:
         """Validate and save where it is time to."""
         total, is_over = self.progress.total, self.progress.step == stage.steps
         if stage.objective == "next" and (total % self.config.validation.every == 0 or is_over):
             self._validate(optimizer)
-            write_samples(self.pipeline, self.config.samples, self.folder, total, self.data_folder)
+            if self.ranks.is_first:
+                write_samples(self.pipeline, self.config.samples, self.folder, total, self.data_folder)
+            self.ranks.wait()
         if total % self.config.save.every == 0:
             self._save(optimizer)
 
@@ -235,9 +239,13 @@ class Training:
         total = count = 0.0
         rows = self.feed.held_out(held_out, self.config.validation.rows, self.progress.total)
         while chunk := list(islice(rows, HELD_OUT_BATCH)):
-            sums: Sums = self.model(**to_device(collate(chunk, pad=self.pad), self.device)).sums
+            mine = self.ranks.share(chunk)
+            if not mine:
+                continue
+            sums: Sums = self.model(**to_device(collate(mine, pad=self.pad), self.device)).sums
             total += sum(float(value) for value, _ in sums.values())
             count += sum(int(targets) for _, targets in sums.values())
+        total, count = self.ranks.sum([total, count], self.device)
         return total / count if count else None
 
     def _save(self, optimizer: torch.optim.Optimizer) -> None:
@@ -247,11 +255,16 @@ class Training:
         home = self.folder / CHECKPOINTS
         self._write(home / f"step-{self.progress.total:07d}", optimizer)
         self._saved = self.progress.total
+        if not self.ranks.is_first:
+            return
         numbered = [path for _, path in complete(home) if path.name != BEST]
         for path in numbered[self.config.save.keep :]:
             shutil.rmtree(path, ignore_errors=True)
 
     def _write(self, target: Path, optimizer: torch.optim.Optimizer) -> None:
+        if not self.ranks.is_first:
+            self.ranks.wait()
+            return
         stages = self.config.stages
         done = min(self.progress.stage, len(stages) - 1)
         training = {
@@ -263,8 +276,11 @@ class Training:
             self.pipeline.write(draft)
             write_state(draft, self.progress, optimizer, self.fingerprint())
         self.pipeline.plugins.manager.hook.checkpoint_saved(folder=target, step=self.progress.total)
+        self.ranks.wait()
 
     def _tell(self, record: Record) -> None:
+        if not self.ranks.is_first:
+            return
         append(self.folder / LOG, record)
         self.display.step(record)
         self.pipeline.plugins.manager.hook.step_finished(record=record)

@@ -17,6 +17,7 @@ from polyjanus.core.model.unified import Sums, UnifiedModel
 from polyjanus.core.modules import Codec
 from polyjanus.core.sequence.packing import IGNORED, Batch, collate, to_device
 from polyjanus.core.sequence.spans import TokenSequence
+from polyjanus.core.training.ranks import Ranks
 
 
 class Passes:
@@ -27,18 +28,23 @@ class Passes:
         model: UnifiedModel,
         stage: StageConfig,
         paths: Sequence[str],
+        ranks: Ranks,
         *,
         pad: int,
         max_tokens: int,
         is_mixed: bool,
     ) -> None:
+        self.ranks = ranks
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.codecs = [model.part(path) for path in paths if stage.objective == "reconstruct"]
         self.model, self.stage, self.paths = model, stage, paths
         self.pad, self.max_tokens, self.is_mixed = pad, max_tokens, is_mixed
 
     def run(self, sequences: Sequence[TokenSequence]) -> tuple[Tensor, Sums, bool]:
-        """Add the gradients of a step to those that are there.
+        """Fill in the gradients of a step from the sequences of this process, and those of all others.
 
-        Returns the loss, its sums and counts per head, and whether anything that is trained had a part in it.
+        Returns the loss of the whole step, its sums and counts per head, and whether anything that is trained had a
+        part in it.
         """
         share = -(-len(sequences) // self.stage.accumulate)
         chunks = [sequences[start : start + share] for start in range(0, len(sequences), share)]
@@ -56,7 +62,25 @@ class Passes:
                 before = sums.get(name)
                 total = total.detach()
                 sums[name] = (total, count) if before is None else (before[0] + total, before[1] + count)
-        return loss, sums, has_learned
+        self.ranks.sum_gradients(self.trained)
+        for codec in self.codecs:
+            self.ranks.mean_buffers(codec)
+        return self._of_all(loss, sums, counts, has_learned)
+
+    def _of_all(
+        self, loss: Tensor, sums: Sums, counts: Mapping[str, int], has_learned: bool
+    ) -> tuple[Tensor, Sums, bool]:
+        """Return loss, sums and learning over all processes."""
+        if self.ranks.world == 1:
+            return loss, sums, has_learned
+        mine = [float(loss), float(has_learned), *(float(sums[name][0]) if name in sums else 0.0 for name in counts)]
+        whole, learned, *totals = self.ranks.sum(mine, self.model.device)
+        found = {
+            name: (torch.tensor(total), torch.tensor(count))
+            for (name, count), total in zip(counts.items(), totals, strict=True)
+            if count
+        }
+        return torch.tensor(whole), found, learned > 0
 
     def _counts(self, batches: Sequence[Batch]) -> dict[str, int]:
         """Return the number of targets of each head, or of items of each codec, in all passes."""
@@ -64,9 +88,19 @@ class Passes:
         for batch in batches:
             for name, count in (self._targets(batch) if self.stage.objective == "next" else self._items(batch)).items():
                 counts[name] = counts.get(name, 0) + count
-        if not counts:
+        if self.ranks.world > 1:
+            names = self._names()
+            whole = self.ranks.sum([counts.get(name, 0) for name in names], self.model.device)
+            counts = {name: int(count) for name, count in zip(names, whole, strict=True)}
+        if not any(counts.values()) and self.stage.objective == "reconstruct":
             raise DataError(f"no row of stage {self.stage.name!r} holds an item for {', '.join(self.paths)}")
         return counts
+
+    def _names(self) -> list[str]:
+        """Return the heads, or the codecs, that any process may have targets or items of."""
+        if self.stage.objective == "next":
+            return ["text", *(f"{name}.generate" for name in sorted(self.model.layouts))]
+        return list(self.paths)
 
     def _targets(self, batch: Batch) -> dict[str, int]:
         counts = {"text": int((batch["targets"] != IGNORED).sum())}

@@ -127,5 +127,5 @@ def test_a_step_that_is_no_number_is_left_out_and_written_down(runs: Any) -> Non
 def test_more_steps_that_are_no_numbers_than_the_budget_stop_the_run(runs: Any) -> None:
     training = runs.training("x", "training.stages.codec.steps=1", SKIP)
     _breaks(training, {2, 3})
-    with pytest.raises(TrainingError, match=r"that of text, the 2th in 1000 steps(.|\n)*nonfinite\.jsonl"):
+    with pytest.raises(TrainingError, match=r"that of text; such steps of the last 1000: 2(.|\n)*nonfinite\.jsonl"):
         training.run()
