@@ -40,8 +40,8 @@ class JsonLines(Source):
             line = file.readline()
         try:
             row: Any = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"is no JSON: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"is no JSON: {error}") from None
         if not isinstance(row, dict):
             raise DataError(f"is a {type(row).__name__}, not an object")
         fields = cast("dict[str, Any]", row)

@@ -100,7 +100,7 @@ def _read_part(
         if set(block) != {"type", "text"} or not isinstance(block["text"], str):
             raise SequenceError("a text part has 'type' and 'text' alone", where=where)
         return TextPart(readable(block["text"]))
-    if name not in modalities:
+    if not isinstance(name, str) or name not in modalities:
         known = [*modalities, "text"]
         raise SequenceError(f"no modality {name!r} in this pipeline{suggest(str(name), known)}", where=where)
     pathway = _pathway(block, name, role, pathways, where)

@@ -45,8 +45,8 @@ class Records:
             content = file.readline() if end is None else file.read(int(end[index] - self._starts[index]))
         try:
             record = json.loads(content)
-        except ValueError as error:
-            raise DataError(f"is no JSON: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"is no JSON: {error}") from None
         if not isinstance(record, dict):
             raise DataError(f"is a {type(record).__name__}, not an object")
         return record

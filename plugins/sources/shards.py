@@ -112,7 +112,10 @@ class TarShards(Source):
         content = self._read(number, *place)
         role = self.columns[name]
         if role == MESSAGES:
-            parsed = json.loads(content)
+            try:
+                parsed = json.loads(content)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"its {name} is no JSON: {error}") from None
             return parsed.get(MESSAGES) if isinstance(parsed, dict) else parsed
         return content.decode("utf-8-sig") if role in ("text", "prompt") else content
 

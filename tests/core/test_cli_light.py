@@ -51,3 +51,13 @@ def test_listing_leaves_torch_out(arguments: list[str]) -> None:
 def test_validating_leaves_torch_out() -> None:
     found, _ = heavy("--no-plugins", "validate", *EXAMPLES)
     assert not found & {"torch", "transformers", *LIBRARIES}
+
+
+def test_writing_a_pipeline_leaves_torch_out(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(b"is not opened")
+        (tmp_path / f"{number}.txt").write_text("words")
+    found, _ = heavy("--no-plugins", "init", "--data", tmp_path, "-o", tmp_path / "my.yaml")
+    assert not found & {"torch", "transformers", "PIL"}
+    found, _ = heavy("--no-plugins", "validate", tmp_path / "my.yaml")
+    assert not found & {"torch", "transformers", "PIL"}
