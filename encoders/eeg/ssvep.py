@@ -27,20 +27,27 @@ CHANNELS = ("Fz", "Cz", "Pz", "O1", "Oz", "O2")
 RATE = 200.0
 HARMONICS = ((1, 1.0), (2, 0.4), (3, 0.2))
 """Multiples of the flicker's frequency, and their share of its amplitude."""
-BACKGROUND, SENSOR, SSVEP, ALPHA, BLINK = 6e-6, 1e-6, 6e-6, 3e-6, 8e-5
+BACKGROUND, SENSOR, SSVEP, ALPHA, BLINK = 6e-6, 1e-6, 8e-6, 3e-6, 8e-5
 """Volts: standard deviation of the background and of the sensors, amplitude of the rest where it is strongest."""
 SOURCES, REACH = 24, 0.045
 """Sources of the background, and how far a source reaches, in metres."""
 EYES, BACK = (0.0, 0.09, -0.02), (0.0, -0.105, 0.01)
+JITTER = 0.003
+"""Seconds by which the answer to a flicker varies between recordings of one person."""
 BLINKS = 0.3
 """Share of recordings with a blink, which lasts about a fifth of a second."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """What differs between people: where the visual cortex lies (m), amplitudes (V), frequency of alpha (Hz), delay."""
+    """What differs between people.
+
+    Where the visual cortex lies (m), how late it answers (s), amplitudes (V), the frequency of alpha (Hz), and how the
+    power of the background falls.
+    """
 
     place: Array
+    delay: float
     ssvep: float
     alpha: float
     alpha_hz: float
@@ -52,6 +59,7 @@ class Person:
         random = np.random.default_rng([number, 11])
         return cls(
             np.array(BACK) + random.normal(0, 0.01, 3),
+            float(random.normal(0.12, 0.01)),
             SSVEP * float(np.exp(random.normal(0, 0.25))),
             ALPHA * float(np.exp(random.normal(0, 0.5))),
             float(random.uniform(9, 11)),
@@ -95,13 +103,13 @@ class SsvepRows(Source):
 
 
 def make_ssvep(name: str, person: Person, noise: np.random.Generator, seconds: float = 2.0) -> Recording:
-    """Return simulated volts of somebody who looks at a target; its phase, noise and blinks come from `noise`."""
+    """Return simulated volts of somebody who looks at a target, from when it began; the rest comes from `noise`."""
     total = round(seconds * RATE)
     times = np.arange(total) / RATE
     volts = BACKGROUND * _background() @ _pink(noise, SOURCES, total, person.slope)
     back = _reach(person.place[None])[:, 0]
-    phase = noise.uniform(0, 2 * np.pi)
-    flicker = sum(share * np.sin(k * (2 * np.pi * TARGETS[name] * times + phase)) for k, share in HARMONICS)
+    angle = 2 * np.pi * TARGETS[name] * (times - person.delay - noise.normal(0, JITTER))
+    flicker = sum(share * np.sin(k * angle) for k, share in HARMONICS)
     volts = volts + np.outer(back, person.ssvep * np.asarray(flicker))
     volts += np.outer(back, person.alpha * _rhythm(noise, total, person.alpha_hz))
     if noise.random() < BLINKS:

@@ -117,7 +117,7 @@ def facts(media: list[Recording]) -> Any:
 @pytest.mark.slow
 def test_half_a_minute_of_training_keeps_spectrum_and_target() -> None:
     torch.manual_seed(0)
-    block = {"type": "eeg_fsq", "codebooks": 3, "levels": [8, 8], "width": 64, "depth": 1}
+    block = {"type": "eeg_fsq", "codebooks": 2, "levels": [8, 8], "width": 64, "depth": 1}
     codec = EegFsqConfig.model_validate(block).build(BuildContext(path="codec", modality=modality()))
     media, labels = unseen(120)
     untrained = codec.eval().decode(codec.encode([codec.prepare(each) for each in media]))
