@@ -125,16 +125,22 @@ def draw_traces(samples: Array, sample_rate: float, names: Sequence[str]) -> byt
         pencil.text((4, middle - 14), f"{name:.8}", fill=INK)
         pencil.text((4, middle), f"±{peak:.2g}", fill=GREY)
         pencil.line([(MARGIN, middle), (WIDTH, middle)], fill=(230, 230, 230))
-        low, high = _envelope(trace, WIDTH - MARGIN - 4)
         reach = (ROW / 2 - 4) / (peak or 1.0)
-        points: list[tuple[float, float]] = []
-        for column, (least, most) in enumerate(zip(low, high, strict=True)):
-            points += [(MARGIN + column, middle - most * reach), (MARGIN + column, middle - least * reach)]
-        pencil.line(points, fill=INK)
+        pencil.line([(MARGIN + x, middle - value * reach) for x, value in _line(trace)], fill=INK)
     foot = f"{samples.shape[1] / sample_rate:.4g} s at {sample_rate:g} Hz"
     hidden = len(samples) - len(shown)
     pencil.text((MARGIN, image.height - 16), foot + (f"; {hidden} more channels" if hidden else ""), fill=GREY)
     return to_png(image)
+
+
+def _line(trace: Array) -> list[tuple[float, float]]:
+    """Return where a trace goes, in pixels and values: every sample, or of many the least and greatest per pixel."""
+    columns = WIDTH - MARGIN - 4
+    if len(trace) <= columns:
+        step = columns / max(len(trace) - 1, 1)
+        return [(index * step, float(value)) for index, value in enumerate([*trace, *trace[:1]][: max(len(trace), 2)])]
+    low, high = _envelope(trace, columns)
+    return [(x, float(value)) for x, pair in enumerate(zip(high, low, strict=True)) for value in pair]
 
 
 def _envelope(trace: Array, columns: int) -> tuple[Array, Array]:
