@@ -17,6 +17,8 @@ from polyjanus.core.checkpoints.atomic import atomic_dir
 from polyjanus.core.checkpoints.components import save_components, unique_state
 from polyjanus.core.checkpoints.formats import Exported
 from polyjanus.core.checkpoints.opening import YAML, Opened, open_checkpoint
+from polyjanus.core.checkpoints.starting import Started, start_from
+from polyjanus.core.config.document import write_yaml
 from polyjanus.core.config.narrowing import narrow
 from polyjanus.core.config.reading import read_pipeline, read_sampler
 from polyjanus.core.config.schema import PipelineConfig
@@ -51,6 +53,8 @@ class Pipeline:
         self.compiler = replace(assembly.compiler, decoder=decoder)
         self.parts = assembly.parts
         self.plugins = plugins
+        self.started: tuple[Started, ...] = ()
+        """What became of the parts that start from other checkpoints."""
         self.source: Path | None = None
         """The folder of the checkpoint, where it comes from one."""
         end = self.tokenizer.require(self.compiler.template.end_of_turn, "end-of-turn")
@@ -76,7 +80,11 @@ class Pipeline:
             plugins = plugins or load_plugins()
             built = assemble(config, folder, plugins.registries)
         fill(built, config, folder, plugins.registries)
-        return cls(config, built, plugins).to(device)
+        sources = config.training.init_from if config.training else {}
+        started = start_from(built.model, sources, folder, plugins.registries)
+        pipeline = cls(config, built, plugins)
+        pipeline.started = started
+        return pipeline.to(device)
 
     @classmethod
     def from_pretrained(
@@ -252,7 +260,7 @@ class Pipeline:
         config = cast(Any, self.model.config)
         resolved = json.loads(json.dumps(config.pipeline))
         resolved["text"]["tokenizer"] = {"type": "pretrained", "pretrained": "./"}
-        _write_yaml(resolved, folder / YAML)
+        write_yaml(resolved, folder / YAML)
         config.save_pretrained(str(folder))
         (folder / "generation_config.json").write_text("{}\n", encoding="utf-8")
         (folder / "README.md").write_text(self._card(), encoding="utf-8")
@@ -283,13 +291,3 @@ class Pipeline:
 
 def _messages_of(row: Any) -> Any:
     return cast(Any, row)["messages"] if isinstance(row, dict) and "messages" in row else cast(Any, row)
-
-
-def _write_yaml(data: Any, path: Path) -> None:
-    from ruamel.yaml import YAML as Writer
-
-    writer = Writer(typ="safe", pure=True)
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    with path.open("w", encoding="utf-8") as file:
-        writer.dump(data, file)  # type: ignore[no-untyped-call]

@@ -108,6 +108,8 @@ def _open(session: Session, config: Any, home: Path, checkpoint: Path | None, de
     from polyjanus.core.pipeline import Pipeline
 
     pipeline = Pipeline.from_config(config, home, plugins=session.plugins(), device=device)
+    for started in pipeline.started if checkpoint is None else ():
+        log(str(started))
     if checkpoint is not None:
         verify(checkpoint)
         load_components(pipeline.model, checkpoint)

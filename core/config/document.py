@@ -219,3 +219,14 @@ def _read_text(member: _Member) -> str:
         column = error.start - raw.rfind(b"\n", 0, error.start)
         message = f"byte {raw[error.start]:#04x} is not UTF-8 (column {column}); save the file as UTF-8"
         raise UnreadableError(Fault(member.shown, line, "", message)) from None
+
+
+def write_yaml(data: Any, path: Path) -> None:
+    """Write plain data as YAML, keys in their order."""
+    from ruamel.yaml import YAML as Writer
+
+    writer = Writer(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    with path.open("w", encoding="utf-8") as file:
+        writer.dump(data, file)  # type: ignore[no-untyped-call]

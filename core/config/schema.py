@@ -134,6 +134,9 @@ class TrainingConfig(Settings):
     nonfinite: NonFiniteConfig = NonFiniteConfig()
     validation: ValidationConfig = ValidationConfig()
     save: SaveConfig = SaveConfig()
+    init_from: dict[str, str] = Field(
+        default_factory=dict, description="checkpoints, runs or hub ids by part, whose tensors it starts from"
+    )
     samples: Annotated[tuple[SampleConfig, ...], Field(strict=False)] = ()
     stages: Annotated[tuple[StageConfig, ...], Field(strict=False, min_length=1)]
 

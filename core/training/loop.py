@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +28,7 @@ from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.sequence.packing import collate, to_device
 from polyjanus.core.training.feeding import Feed
 from polyjanus.core.training.globs import chosen
+from polyjanus.core.training.holding import held
 from polyjanus.core.training.log import LOG, Display, Record, append, trim_log
 from polyjanus.core.training.passes import Passes
 from polyjanus.core.training.ranks import Ranks
@@ -98,13 +100,13 @@ class Training:
 
     def run(self) -> None:
         """Train all stages that are left; a first SIGINT or SIGTERM ends the step, saves and leaves."""
-        if self.ranks.is_first:
-            tidy(self.folder / CHECKPOINTS)
         self._check_shares()
         self.feed.quarantine.restore(self.progress.total)
         hooks = self.pipeline.plugins.manager.hook
         hooks.run_started(folder=self.folder, resumed=self.resumed_from is not None)
-        with Stopping() as stopping:
+        with held(self.folder) if self.ranks.is_first else nullcontext(), Stopping() as stopping:
+            if self.ranks.is_first:
+                tidy(self.folder / CHECKPOINTS)
             for index in range(self.progress.stage, len(self.config.stages)):
                 self._run_stage(index, self.config.stages[index], stopping)
         self.model.eval()
