@@ -47,6 +47,8 @@ def reason_of(error: Exception, place: str) -> str:
     text = str(error)
     if isinstance(error, PolyjanusError) and error.where == place:
         text = f"{error.message}\n{error.hint}" if error.hint else error.message
+    for known in (place, place.partition(": ")[2]):  # with the name of the data set, and without
+        text = text.removeprefix(f"{known}: ")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(lines) or type(error).__name__
 

@@ -80,6 +80,8 @@ def test_a_reason_is_one_line_and_does_not_repeat_the_place() -> None:
     error = DataError("is empty\n  was it cut off?", where="a: b:3", hint="fetch it")
     assert reason_of(error, "a: b:3") == "is empty; was it cut off?; fetch it"
     assert reason_of(error, "elsewhere").startswith("a: b:3: is empty")
+    medium = MediaError("is no picture", where="/x/1.png")
+    assert reason_of(DataError(str(medium), where="a: /x/1.png"), "a: /x/1.png") == "is no picture"
 
 
 def test_stand_ins_depend_on_place_and_attempt_alone() -> None:
