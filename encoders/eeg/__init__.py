@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,24 +13,19 @@ from polyjanus.core.settings import (
     BuildContext,
     CodecConfig,
     EncoderConfig,
-    Floats,
-    MetricConfig,
     ModalityConfig,
     PretrainedSettings,
     Settings,
-    SourceConfig,
 )
+from polyjanus.encoders.eeg.experiments import BidsConfig, Names, SsvepConfig, SsvepMadeConfig, SsvepNamedConfig
 from polyjanus.encoders.shared import QuantiserSettings, RateSettings, TransformerSettings, signal_of
 
 if TYPE_CHECKING:
-    from polyjanus.encoders.eeg.bids import BidsRows
-    from polyjanus.encoders.eeg.judges import MadeTargets, NamedTargets
     from polyjanus.encoders.eeg.labram import LabramEncoder
     from polyjanus.encoders.eeg.media import EegModality
     from polyjanus.encoders.eeg.networks import EegFsqCodec, EegPatchEncoder
-    from polyjanus.encoders.eeg.ssvep import SsvepRows
+    from polyjanus.encoders.eeg.zoo import ZooEncoder
 
-Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 EEG = ("eeg",)
 
 
@@ -155,6 +150,35 @@ class LabramConfig(EncoderConfig, PretrainedSettings):
             load_encoder(component, self.pretrained, context)
 
 
+class BraindecodeConfig(EncoderConfig):
+    """A model of the library braindecode, trained from scratch, on stretches of one length of a fixed montage."""
+
+    modality_types = EEG
+    requires = ("braindecode",)
+    extra = "eeg-zoo"
+
+    type: Literal["braindecode"]
+    model: str = Field(pattern=r"^[A-Za-z]\w*$", description="name of a class in braindecode.models, such as EEGNet")
+    architecture: dict[str, Any] = Field(default={}, description="what the class takes, electrodes and length apart")
+    seconds: float = Field(default=2.0, gt=0, description="length; recordings are cut or filled up with zeros")
+    sample_rate: float | None = Field(default=None, gt=0, description="Hz; the modality's own when absent")
+    unit: float = Field(default=1e-6, gt=0, description="volts that are 1 in the model: microvolts")
+    output: str = Field(default="features", description="'features': the model's own; else one of its modules")
+    axis: int = Field(default=-1, description="axis of a module's output that is the width: 1 after convolutions")
+
+    def build(self, context: BuildContext) -> ZooEncoder:
+        """Return the encoder, its weights fresh."""
+        from polyjanus.encoders.eeg.zoo import ZooEncoder, make_model
+
+        modality = cast("EegModality", signal_of(context))
+        rate = self.sample_rate or modality.sample_rate
+        samples = round(self.seconds * rate)
+        known = {"n_outputs": 2, "n_chans": len(modality.channels), "n_times": samples, "sfreq": rate}
+        model = make_model(self.model, {**known, **self.architecture}, context.path)
+        surroundings: dict[str, Any] = {"samples": samples, "sample_rate": rate, "unit": self.unit}
+        return ZooEncoder(modality, model, output=self.output, axis=self.axis, **surroundings)
+
+
 class EegFsqConfig(CodecConfig, QuantiserSettings, RateSettings):
     """EEG of a fixed montage as finite scalars (arXiv 2309.15505), time-major."""
 
@@ -187,102 +211,11 @@ class EegFsqConfig(CodecConfig, QuantiserSettings, RateSettings):
         )
 
 
-class BidsConfig(SourceConfig):
-    """Stretches of EEG around the events of an experiment, a BIDS folder; subjects are held out whole."""
-
-    requires = ("mne", "mne_bids")
-    extra = "eeg"
-
-    type: Literal["bids"]
-    path: str = Field(description="the folder; ./ and ../ start at the YAML's folder")
-    task: Literal["understand", "generate"] = Field(description="whether EEG is asked about, or asked for")
-    tasks: Names | None = Field(default=None, description="BIDS tasks to take; all when absent")
-    subjects: Names | None = Field(default=None, description="subjects to take, without 'sub-'; all when absent")
-    events: dict[str, str] | None = Field(
-        default=None, description="trial_type of events.tsv: the text for it; all, by their names, when absent"
-    )
-    tmin: float = Field(default=0.0, description="seconds from the event to where a stretch begins")
-    tmax: float = Field(default=2.0, description="seconds from the event to where it ends")
-    questions: Names = Field(default=("What is this?",), description="asked about EEG, one of them at random")
-    requests: Names = Field(default=("EEG: {}",), description="asking for EEG; {} is the text of the event")
-    modality: str = Field(default="eeg", description="name of the modality of EEG in this YAML")
-    l_freq: float | None = Field(default=None, gt=0, description="Hz; what is slower is filtered out")
-    h_freq: float | None = Field(default=None, gt=0, description="Hz; what is faster is filtered out")
-    notch: Floats = Field(default=(), description="Hz that are filtered out alone, such as [50] for the mains")
-    reference: Literal["none", "average"] = Field(default="none", description="'average' subtracts the mean electrode")
-    bad_channels: Literal["interpolate", "drop", "keep"] = Field(
-        default="interpolate", description="what becomes of the channels that channels.tsv calls bad"
-    )
-    split: Literal["subject", "trial"] = Field(
-        default="subject", description="what validation holds out: 'trial' puts one person on both sides"
-    )
-    cache: str = Field(default="~/.cache/polyjanus/bids", description="folder for recordings that are filtered")
-    max_bytes: int = Field(default=4_000_000_000, gt=0, description="bytes of a file, at most")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.tmax <= self.tmin:
-            text = f"a stretch from tmin {self.tmin:g} to tmax {self.tmax:g} has no length"
-            raise PydanticCustomError("tmax", "{text}", {"text": text})
-        if self.l_freq is not None and self.h_freq is not None and self.l_freq >= self.h_freq:
-            text = f"l_freq {self.l_freq:g} is not below h_freq {self.h_freq:g}"
-            raise PydanticCustomError("l_freq", "{text}", {"text": text})
-        if self.task == "generate" and not all("{}" in request for request in self.requests):
-            raise PydanticCustomError("requests", "every request has a {} where the text of the event goes")
-        return self
-
-    def build(self, context: BuildContext) -> BidsRows:
-        """Return the rows; recordings that are not in the cache are read and filtered."""
-        from polyjanus.encoders.eeg.bids import BidsRows
-
-        return BidsRows(self, context.locate_file, context.path)
-
-
-class SsvepConfig(SourceConfig):
-    """Simulated EEG of people who look at one of four flickering targets; people are held out whole."""
-
-    type: Literal["ssvep"]
-    task: Literal["name", "make"] = Field(description="'name' asks which target it is, 'make' asks for EEG")
-    rows: int = Field(default=2000, gt=0, description="recordings, each with noise of its own at every step")
-    people: int = Field(default=40, gt=0, description="people who take turns")
-    seconds: float = Field(default=2.0, ge=0.5, description="of one recording, at 200 Hz of 6 electrodes")
-
-    def build(self, context: BuildContext) -> SsvepRows:
-        """Return the rows."""
-        from polyjanus.encoders.eeg.ssvep import SsvepRows
-
-        return SsvepRows(self.task, self.rows, self.people, self.seconds)
-
-
-class SsvepNamedConfig(MetricConfig):
-    """How many targets are named rightly from simulated EEG of unseen people, by exact match."""
-
-    type: Literal["ssvep_named"]
-
-    def build(self, context: BuildContext) -> NamedTargets:
-        """Return the metric."""
-        from polyjanus.encoders.eeg.judges import NamedTargets
-
-        return NamedTargets()
-
-
-class SsvepMadeConfig(MetricConfig):
-    """In how much of the EEG made on request canonical correlation finds the flicker that was asked for."""
-
-    type: Literal["ssvep_made"]
-
-    def build(self, context: BuildContext) -> MadeTargets:
-        """Return the metric."""
-        from polyjanus.encoders.eeg.judges import MadeTargets
-
-        return MadeTargets()
-
-
 @hookimpl
 def register(registries: Registries) -> None:
     """Offer EEG, its encoders and codecs, and EEG to try them on."""
     registries.modalities.add(EegConfig)
-    for encoder in (EegPatchConfig, LabramConfig):
+    for encoder in (EegPatchConfig, LabramConfig, BraindecodeConfig):
         registries.encoders.add(encoder)
     registries.codecs.add(EegFsqConfig)
     for source in (BidsConfig, SsvepConfig):
