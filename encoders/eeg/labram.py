@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from polyjanus.core.errors import MediaError, suggest
 from polyjanus.core.modules import Encoder, Grid, Prepared
 from polyjanus.encoders.eeg.media import EegModality, Recording
+from polyjanus.encoders.shared.blocks import ScaledBlock
 from polyjanus.encoders.shared.patch1d import to_patches
 
 SAMPLE_RATE, PATCH, MOST_PATCHES = 200.0, 200, 16
@@ -52,61 +53,6 @@ class TemporalConv(nn.Module):
         return values.permute(0, 2, 3, 1).flatten(2)
 
 
-class Attention(nn.Module):
-    """Attention of all tokens to all, with normalised queries and keys."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.q_norm = nn.LayerNorm(width // heads, eps=EPSILON)
-        self.k_norm = nn.LayerNorm(width // heads, eps=EPSILON)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, N, d)."""
-        queries, keys, values = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(self.q_norm(queries), self.k_norm(keys), values)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
-
-
-class Mlp(nn.Module):
-    """Two layers, four times as wide between."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, N, d)."""
-        return self.fc2(nn.functional.gelu(self.fc1(tokens)))
-
-
-class Block(nn.Module):
-    """One layer, normalised before each half, each half scaled per value of the width."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=EPSILON)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=EPSILON)
-        self.mlp = Mlp(width)
-        self.gamma_1 = nn.Parameter(torch.empty(width))
-        self.gamma_2 = nn.Parameter(torch.empty(width))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Set the scales anew."""
-        nn.init.constant_(self.gamma_1, LAYER_SCALE)
-        nn.init.constant_(self.gamma_2, LAYER_SCALE)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, N, d)."""
-        tokens = tokens + self.gamma_1 * self.attn(self.norm1(tokens))
-        return tokens + self.gamma_2 * self.mlp(self.norm2(tokens))
-
-
 class LabramEncoder(Encoder):
     """One feature per electrode and second, electrode after electrode; the class token is computed and left out.
 
@@ -122,7 +68,9 @@ class LabramEncoder(Encoder):
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, NUM_ROWS, width))
         self.time_embed = nn.Parameter(torch.empty(1, MOST_PATCHES, width))
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            ScaledBlock(width, heads, scale=LAYER_SCALE, epsilon=EPSILON, normalises_queries=True) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width, eps=EPSILON) if final_norm == "norm" else nn.Identity()
         self.fc_norm = nn.LayerNorm(width, eps=EPSILON) if final_norm == "fc_norm" else nn.Identity()
         self.reset_parameters()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from polyjanus.core.errors import CheckpointError
 from polyjanus.core.settings import BuildContext
 from polyjanus.encoders.eeg import LabramArchitecture
-from polyjanus.encoders.shared.checkpoints import fill, read_tensor_file
+from polyjanus.encoders.shared.checkpoints import fill_exactly, read_tensor_file
 
 CONTAINERS = ("model", "module", "state_dict")
 """Where a published file keeps its tensors, as LaBraM's own loader looks for them."""
@@ -29,11 +29,7 @@ def read_architecture(pretrained: str, context: BuildContext) -> LabramArchitect
 
 def load_encoder(encoder: nn.Module, pretrained: str, context: BuildContext) -> None:
     """Fill an encoder with published weights; a tensor without a place in it is a CheckpointError."""
-    tensors = read_encoder(pretrained, context)
-    unknown = sorted(set(tensors) - set(encoder.state_dict()))
-    if unknown:
-        raise CheckpointError(f"{len(unknown)} tensors fit nowhere, {unknown[0]!r} for one", where=repr(pretrained))
-    fill(encoder, tensors, pretrained)
+    fill_exactly(encoder, read_encoder(pretrained, context), pretrained)
 
 
 def read_encoder(pretrained: str, context: BuildContext) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from polyjanus.encoders.shared.blocks import Block
+
 
 class GroupEncoder(nn.Module):
     """A group of points to one vector: a small PointNet with its maximum fed back (arXiv 2111.14819, section 3.1)."""
@@ -27,51 +29,6 @@ class GroupEncoder(nn.Module):
         local = self.first_conv(points)
         shared = local.amax(dim=2, keepdim=True).expand_as(local)
         return self.second_conv(torch.cat([shared, local], dim=1)).amax(dim=2).unflatten(0, groups.shape[:2])
-
-
-class Attention(nn.Module):
-    """Attention of all tokens to all; queries, keys and values in one product without bias."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, N, d)."""
-        queries, keys, values = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(queries, keys, values)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
-
-
-class Mlp(nn.Module):
-    """Two layers, four times as wide between."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, N, d)."""
-        return self.fc2(nn.functional.gelu(self.fc1(tokens)))
-
-
-class Block(nn.Module):
-    """One layer, normalised before each half."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, N, d)."""
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
 
 
 class Blocks(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from polyjanus.core.errors import CheckpointError, WiringError
 from polyjanus.core.settings import BuildContext, is_local
 from polyjanus.encoders.point_cloud import PointBertArchitecture
-from polyjanus.encoders.shared.checkpoints import fill, read_tensor_file, read_tensors
+from polyjanus.encoders.shared.checkpoints import fill_exactly, read_tensor_file, read_tensors
 
 CONTAINERS = ("state_dict", "base_model", "model")
 """Where a published file keeps its tensors: PointLLM, Point-MAE, others."""
@@ -37,11 +37,7 @@ def read_architecture(pretrained: str, context: BuildContext) -> PointBertArchit
 
 def load_encoder(encoder: nn.Module, pretrained: str, context: BuildContext) -> None:
     """Fill an encoder with published weights; a tensor without a place in it is a CheckpointError."""
-    tensors = read_encoder(pretrained, context)
-    unknown = sorted(set(tensors) - set(encoder.state_dict()))
-    if unknown:
-        raise CheckpointError(f"{len(unknown)} tensors fit nowhere, {unknown[0]!r} for one", where=repr(pretrained))
-    fill(encoder, tensors, pretrained)
+    fill_exactly(encoder, read_encoder(pretrained, context), pretrained)
 
 
 def read_encoder(pretrained: str, context: BuildContext) -> dict[str, Tensor]:

@@ -179,6 +179,14 @@ def load_part(module: nn.Module, pretrained: str, owner: str, part: str, context
     fill(module, _tensors(loaded.get_submodule(part), module), pretrained)
 
 
+def fill_exactly(module: nn.Module, tensors: dict[str, Tensor], pretrained: str) -> None:
+    """Copy tensors into a module by name; one that has no place in it is a CheckpointError too."""
+    unknown = sorted(set(tensors) - set(module.state_dict()))
+    if unknown:
+        raise CheckpointError(f"{len(unknown)} tensors fit nowhere, {unknown[0]!r} for one", where=repr(pretrained))
+    fill(module, tensors, pretrained)
+
+
 def read_preprocessor(pretrained: str, context: BuildContext) -> dict[str, Any]:
     """Return the settings of a checkpoint's feature extractor, or none where it has none."""
     file = find_file(pretrained, "preprocessor_config.json", context)
