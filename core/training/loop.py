@@ -154,7 +154,7 @@ class Training:
             try:
                 self._step(stage, passes, schedule.draws(step), step, optimizer)
             except (DataError, PluginError):  # raised before weights move, or after all of the step is done
-                if self.progress.total:
+                if self.progress.total and self.ranks.world == 1:  # of several, the others know nothing of it
                     self._save(optimizer)
                 raise
         if not self._has_learned and self.progress.step == stage.steps and not first:

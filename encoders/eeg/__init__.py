@@ -18,7 +18,7 @@ from polyjanus.core.settings import (
     Settings,
 )
 from polyjanus.encoders.eeg.experiments import BidsConfig, Names, SsvepConfig, SsvepMadeConfig, SsvepNamedConfig
-from polyjanus.encoders.shared import QuantiserSettings, RateSettings, TransformerSettings, signal_of
+from polyjanus.encoders.shared import RateSettings, SignalCodecSettings, TransformerSettings, signal_of
 
 if TYPE_CHECKING:
     from polyjanus.encoders.eeg.labram import LabramEncoder
@@ -179,36 +179,20 @@ class BraindecodeConfig(EncoderConfig):
         return ZooEncoder(modality, model, output=self.output, axis=self.axis, **surroundings)
 
 
-class EegFsqConfig(CodecConfig, QuantiserSettings, RateSettings):
+class EegFsqConfig(CodecConfig, SignalCodecSettings):
     """EEG of a fixed montage as finite scalars (arXiv 2309.15505), time-major."""
 
     modality_types = EEG
 
     type: Literal["eeg_fsq"]
     patch: int = Field(default=50, gt=0, description="samples per step of the sequence")
-    seconds: float = Field(default=2.0, gt=0, description="the longest recording")
-    fixed: bool = Field(
-        default=True, description="every recording is cut or filled up to `seconds`; else lengths differ"
-    )
-    codebooks: int = Field(default=1, gt=0, description="codes per electrode and step")
-    width: int = Field(default=96, gt=0, multiple_of=8, description="channels of the convolutions")
-    depth: int = Field(default=2, ge=0, description="residual blocks on either side")
 
     def build(self, context: BuildContext) -> EegFsqCodec:
         """Return the codec, its weights fresh."""
         from polyjanus.encoders.eeg.networks import EegFsqCodec
 
         modality = cast("EegModality", signal_of(context))
-        network: dict[str, Any] = {"width": self.width, "depth": self.depth, "levels": self.levels}
-        return EegFsqCodec(
-            modality,
-            patch=self.patch,
-            seconds=self.seconds,
-            codebooks=self.codebooks,
-            is_fixed=self.fixed,
-            sample_rate=self.sample_rate or modality.sample_rate,
-            **network,
-        )
+        return EegFsqCodec(modality, **self.network(modality))
 
 
 @hookimpl

@@ -6,7 +6,7 @@ every one that behaves like a grid, a plugin's own included. Importing this load
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -85,37 +85,45 @@ class Patch1dConfig(EncoderConfig, TransformerSettings, RateSettings):
         )
 
 
-class Fsq1dConfig(CodecConfig, QuantiserSettings, RateSettings):
-    """A small codec of signals with finite scalar quantisation (arXiv 2309.15505); a CPU trains it in a minute."""
+class SignalCodecSettings(QuantiserSettings, RateSettings):
+    """A codec that writes a signal stretch by stretch."""
 
-    modality_types = SIGNALS
-
-    type: Literal["fsq1d"]
     patch: int = Field(default=16, gt=0, description="samples per step of the sequence")
     seconds: float = Field(default=2.0, gt=0, description="the longest signal")
     fixed: bool = Field(
         default=True, description="every signal is cut or filled up to `seconds`; else lengths differ (layout: ended)"
     )
-    codebooks: int = Field(default=1, gt=0, description="codes per step")
+    codebooks: int = Field(default=1, gt=0, description="codes per step; of EEG, per step and electrode")
     width: int = Field(default=96, gt=0, multiple_of=8, description="channels of the convolutions")
     depth: int = Field(default=2, ge=0, description="residual blocks on either side")
+
+    def network(self, modality: SignalModality) -> dict[str, Any]:
+        """Return what the codec of these settings is built with, on a modality."""
+        return {
+            "patch": self.patch,
+            "seconds": self.seconds,
+            "width": self.width,
+            "depth": self.depth,
+            "levels": self.levels,
+            "codebooks": self.codebooks,
+            "sample_rate": self.sample_rate or modality.sample_rate,
+            "is_fixed": self.fixed,
+        }
+
+
+class Fsq1dConfig(CodecConfig, SignalCodecSettings):
+    """A small codec of signals with finite scalar quantisation (arXiv 2309.15505); a CPU trains it in a minute."""
+
+    modality_types = SIGNALS
+
+    type: Literal["fsq1d"]
 
     def build(self, context: BuildContext) -> Fsq1dCodec:
         """Return the codec, its weights fresh."""
         from polyjanus.encoders.shared.fsq1d import Fsq1dCodec
 
         modality = signal_of(context)
-        return Fsq1dCodec(
-            modality,
-            patch=self.patch,
-            seconds=self.seconds,
-            width=self.width,
-            depth=self.depth,
-            levels=self.levels,
-            codebooks=self.codebooks,
-            sample_rate=self.sample_rate or modality.sample_rate,
-            is_fixed=self.fixed,
-        )
+        return Fsq1dCodec(modality, **self.network(modality))
 
 
 class GridSettings(Settings):
