@@ -12,12 +12,11 @@ from polyjanus.core.settings import (
     BuildContext,
     CodecConfig,
     EncoderConfig,
-    MetricConfig,
     ModalityConfig,
     PretrainedSettings,
     Settings,
-    SourceConfig,
 )
+from polyjanus.encoders.audio.trials import TonesConfig, TonesMadeConfig, TonesNamedConfig
 from polyjanus.encoders.shared import QuantiserSettings, TransformerSettings, signal_of
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from polyjanus.encoders.audio.media import AudioModality
     from polyjanus.encoders.audio.mel import MelFsqCodec, MelPatchEncoder
     from polyjanus.encoders.audio.sound import MelSpectrum
-    from polyjanus.encoders.audio.tones import MadeTones, NamedTones, ToneRows
     from polyjanus.encoders.audio.wave_models import WaveEncoder
     from polyjanus.encoders.audio.windows import AstEncoder, WhisperEncoder
 
@@ -271,44 +269,6 @@ class MimiConfig(NeuralCodecConfig):
     """Mimi (arXiv 2410.00037), such as kyutai/mimi: 12.5 frames a second, the first code book semantic."""
 
     type: Literal["mimi"]
-
-
-class TonesConfig(SourceConfig):
-    """Made-up sounds of ten names, with a question or a request in words: no files are needed."""
-
-    type: Literal["tones"]
-    task: Literal["name", "make"] = Field(description="'name' asks which sound it is, 'make' asks for one")
-    rows: int = Field(default=2000, gt=0, description="sounds, each of a pitch and a loudness of its own")
-
-    def build(self, context: BuildContext) -> ToneRows:
-        """Return the rows."""
-        from polyjanus.encoders.audio.tones import ToneRows
-
-        return ToneRows(self.task, self.rows)
-
-
-class TonesNamedConfig(MetricConfig):
-    """How many made-up sounds are named rightly, by exact match."""
-
-    type: Literal["tones_named"]
-
-    def build(self, context: BuildContext) -> NamedTones:
-        """Return the metric."""
-        from polyjanus.encoders.audio.tones import NamedTones
-
-        return NamedTones()
-
-
-class TonesMadeConfig(MetricConfig):
-    """How many sounds made on request a classifier recognises that was fitted on sounds as they are."""
-
-    type: Literal["tones_made"]
-
-    def build(self, context: BuildContext) -> MadeTones:
-        """Return the metric."""
-        from polyjanus.encoders.audio.tones import MadeTones
-
-        return MadeTones()
 
 
 @hookimpl
