@@ -4,7 +4,8 @@
 
 Both sides share weights and dtype, run in one process and take turns; medians are printed. `text` is 64 tokens by
 sampling, per token; `first token` is a prompt of 200 positions and one token; `decode` is one picture of 384 x 384 by
-VQ-16 at its real size; `load` is a checkpoint from disk, files cached.
+VQ-16 at its real size; `load` is a checkpoint from disk, files cached; `peak memory` is what a fresh process needs,
+beyond its imports, to load and write eight tokens, as a multiple of the weights' size.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import argparse
 import json
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -124,6 +127,41 @@ def load_sides(pipeline: Pipeline, theirs: Any, folder: Path) -> dict[str, Calla
     }
 
 
+PROBES = {
+    "ours": """
+from polyjanus import Pipeline
+import polyjanus.core.model.unified, transformers.models.llama.modeling_llama
+def load(): return Pipeline.from_pretrained(FOLDER, is_verified=False, device="cpu")
+def write(model): model.run("Hi", max_tokens=8)
+""",
+    "transformers": """
+import polyjanus.core.hf, torch, transformers, transformers.models.llama.modeling_llama
+def load(): return transformers.LlamaForCausalLM.from_pretrained(FOLDER)
+def write(model): model.generate(torch.tensor([[1, 2]]), max_new_tokens=8, min_new_tokens=8, pad_token_id=0)
+""",
+}
+MEASURE = """
+def resident(name):
+    return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(name)) * 1024
+before = resident("VmRSS")
+write(load())
+print(resident("VmHWM") - before)
+"""
+
+
+def peak_memory(folder: Path, weights: int) -> dict[str, float]:
+    """Return the peak memory of loading and writing in a fresh process, as multiples of the weights' bytes (Linux)."""
+    found: dict[str, float] = {}
+    for name, code in PROBES.items():
+        place = folder / ("ours" if name == "ours" else "theirs")
+        script = f"FOLDER = {str(place)!r}\n{code}\n{MEASURE}"
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True
+        )
+        found[name] = int(done.stdout.split()[-1]) / weights
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -146,6 +184,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         results["load (s)"] = median_times(load_sides(pipeline, theirs, folder), arguments.rounds)
+        weights = sum(parameter.numel() * 4 for parameter in theirs.parameters())
+        results["peak memory (x weights)"] = peak_memory(folder, weights)
     machine = f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}"
     print(f"polyjanus {__version__}, transformers {transformers.__version__}, {machine}, {arguments.size}")
     for what, values in results.items():
