@@ -129,10 +129,19 @@ def _pathways(config: PipelineConfig, parts: Parts) -> tuple[dict[str, Understan
 
 
 def find_device(name: str) -> torch.device:
-    """Return a device; `auto` is a GPU where there is one."""
+    """Return a device; `auto` is a GPU where there is one. One that is not here is a UsageError."""
+    has_gpu = torch.cuda.is_available()
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+        name = "cuda" if has_gpu else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"no device {name!r}", hint="use auto, cpu, cuda or cuda:1") from error
+    count = torch.cuda.device_count() if has_gpu else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        found = f"{count} GPUs" if count else "no GPU"
+        raise UsageError(f"no device {name!r}: torch finds {found} here", hint="use auto or cpu")
+    return device
 
 
 def compute_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -154,7 +154,7 @@ class Controlled:
 
     def _noisy(self, part: dict[str, Any]) -> dict[str, Any]:
         modality = self._pipeline.compiler.modalities[part["type"]]
-        key = next(key for key in modality.keys if key in part)
+        key = next(key for key in (part["type"], *modality.keys) if key in part)
         media = self._pipeline.compiler.load(part["type"], part[key], part.get("start"), part.get("duration"))
         return {"type": part["type"], modality.keys[0]: modality.noise(media, self._noise)}
 

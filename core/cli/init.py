@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -63,8 +64,8 @@ def command(session: Session, data: Path, backbone: str | None, output: Path | N
     for proposal in found:
         echo(f"found {proposal.found}")
     echo(f"wrote {target}; next:")
-    echo(f"  polyjanus data check {target}")
-    echo(f"  polyjanus train {target}")
+    echo(f"  polyjanus data check {quote(str(target))}")
+    echo(f"  polyjanus train {quote(str(target))}")
 
 
 _KNOWN = (
@@ -108,7 +109,7 @@ def _training(
     """Yield the lines of the curriculum: codecs first, then all together."""
     generated = [name for name, block in modalities.items() if "generate" in block]
     mix = _flow({name: 1 for name in data})
-    batch = min(16, rows)
+    batch = min(16, max(1, rows * 4 // 5))  # some are held out
     yield "training:"
     yield f"  max_tokens: {MAX_TOKENS}"
     yield "  caption_dropout: 0.1                 # how often what is asked for is hidden, so that guidance works"

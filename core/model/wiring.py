@@ -89,6 +89,21 @@ class Wiring:
             )
         return memory
 
+    def left_fresh(self) -> list[str]:
+        """Return the components whose weights are drawn and then never trained, where there is a curriculum."""
+        training = self.pipeline.training
+        if training is None or self.pipeline.pretrained:
+            return []
+        trained = {path for stage in self.stages() for path in stage.trained}
+        started = tuple(f"{path}." for path in training.init_from)
+        owned = self.parts.settings
+        return [
+            path
+            for path, count in self.parameters().items()
+            if count and path not in trained and not f"{path}.".startswith(started or ("/",))
+            if not getattr(owned.get(path), "pretrained", None) and not path.startswith("text.")
+        ]
+
     def memory_report(self, limit: int | None = None) -> str:
         """Return one line per stage, and whether it fits in `limit` bytes; activations come on top."""
         lines: list[str] = []
@@ -101,6 +116,7 @@ class Wiring:
         weights = sum(self.parameters().values()) * FLOAT32
         per_position = self.cache_bytes_per_position()
         lines.append(f"  inference: weights {human(weights)}, cache {human(per_position)} per position and row")
+        lines += [f"  note: {path} is neither pretrained nor trained by any stage" for path in self.left_fresh()]
         return "\n".join(lines)
 
 

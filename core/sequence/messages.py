@@ -126,11 +126,12 @@ def _pathway(block: Mapping[str, Any], name: str, role: str, pathways: Pathways,
 def _media_part(
     block: Mapping[str, Any], modality: Modality[Any, Any], name: str, pathway: Pathway, where: str
 ) -> MediaPart:
-    keys = [key for key in modality.keys if key in block]
-    unknown = set(block) - {"type", "pathway", "start", "duration", *modality.keys}
+    known = list(dict.fromkeys([name, *modality.keys]))  # a medium may stand under the name that the YAML gives it
+    keys = [key for key in known if key in block]
+    unknown = set(block) - {"type", "pathway", "start", "duration", *known}
     if unknown:
         key = sorted(unknown)[0]
-        raise SequenceError(f"unknown key {key!r}{suggest(key, [*modality.keys, 'start', 'duration'])}", where=where)
+        raise SequenceError(f"unknown key {key!r}{suggest(key, [*known, 'start', 'duration'])}", where=where)
     if len(keys) != 1:
-        raise SequenceError(f"needs exactly one of {', '.join(map(repr, modality.keys))}, has {keys}", where=where)
+        raise SequenceError(f"needs exactly one of {', '.join(map(repr, known))}, has {keys}", where=where)
     return MediaPart(name, pathway, block[keys[0]], block.get("start"), block.get("duration"))

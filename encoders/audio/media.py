@@ -27,6 +27,8 @@ RATES = (1_000, 384_000)
 UNKNOWN_LENGTHS = {0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF}
 """What programs that write WAV to a pipe put where the length belongs."""
 MOST_CHANNELS = 64
+MAGIC = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM")
+"""How files of sound begin."""
 FULL_SCALE = 1.0
 
 
@@ -155,7 +157,10 @@ class AudioModality(SignalModality[Audio, Any]):
                 samples = sound.read(last - first, dtype="float32", always_2d=True).T
         except library.LibsndfileError as error:
             hint = guess_content(head, f"known are {', '.join(self.suffixes)}")
-            raise MediaError(f"this is no sound that can be decoded: {error}", where=where, hint=hint) from error
+            if head.startswith(MAGIC):
+                hint = "it is damaged or cut off; fetch it anew"
+            reason = str(error).rpartition(">: ")[2]  # what libsndfile says, without Python's name of the file
+            raise MediaError(f"this is no sound that can be decoded: {reason}", where=where, hint=hint) from error
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:  # soundfile on damaged headers
             raise MediaError(f"the sound is damaged: {error}", where=where, hint="make or fetch it anew") from error
         if samples.shape[1] != last - first:

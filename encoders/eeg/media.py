@@ -21,6 +21,8 @@ from polyjanus.encoders.shared.signals import Array, SignalModality, check_sampl
 
 QUIETEST, LOUDEST = 1e-7, 1e-3
 """Volts: the standard deviation that half of the channels of scalp EEG have at least, and at most."""
+DIVISORS = {"microvolts": 1e6, "millivolts": 1e3, "nanovolts": 1e9}
+"""How many of a unit are a volt."""
 EXAMPLE = ("Fp1", "Fp2", "C3", "C4", "P7", "P8", "O1", "O2")
 ALPHA_HZ = 10.0
 
@@ -199,14 +201,14 @@ def _check_scale(volts: Array, where: str) -> None:
     if spread == 0:
         raise MediaError("the recording is flat", where=where, hint="is the amplifier connected, the file whole?")
     factor = next(
-        (
-            word
-            for power, word in ((1e-6, "microvolts"), (1e-3, "millivolts"), (1e-9, "nanovolts"))
-            if QUIETEST <= spread * power <= LOUDEST
-        ),
+        (word for word, divisor in DIVISORS.items() if QUIETEST <= spread / divisor <= LOUDEST),
         None,
     )
-    reason = f"they look like {factor}; divide to get volts" if factor else "scalp EEG has 0.1 to 1000 microvolts"
+    reason = (
+        f"they look like {factor}; divide by {DIVISORS[factor]:g} to get volts"
+        if factor
+        else "scalp EEG has 0.1 to 1000 microvolts"
+    )
     raise MediaError(
         f"channels vary by {spread:g} V (median standard deviation)",
         where=where,

@@ -25,6 +25,8 @@ C = TypeVar("C")
 WIDTH, ROW, MARGIN = 960, 72, 56
 """Pixels of a drawing: all of it, one trace, the names on the left."""
 MOST_TRACES = 32
+MOST_SCALES = 1e6
+"""How many times its scale a value may be: beyond it, the unit is another."""
 INK, GREY, PAPER = (30, 60, 110), (150, 150, 150), (255, 255, 255)
 
 
@@ -72,7 +74,15 @@ class SignalModality(Modality[M, C]):
     def values(self, media: M, sample_rate: float | None = None) -> Array:
         """Return what a network sees: samples (C, T) at a rate, divided by the scale."""
         at_rate = self.resampled(media, sample_rate or self.sample_rate)
-        return (self.samples_of(at_rate) / np.float32(self.scale)).astype(np.float32)
+        values = (self.samples_of(at_rate) / np.float32(self.scale)).astype(np.float32)
+        largest = float(np.abs(values).max())
+        if largest > MOST_SCALES:
+            raise MediaError(
+                f"values up to {largest * self.scale:g} are {largest:.0e} times the 'scale' of the modality",
+                where=self.name,
+                hint="is the unit right? else set 'scale' to the size that values typically have",
+            )
+        return values
 
     def preview(self, media: M) -> bytes:
         """Return a PNG of the traces, one per channel, over seconds."""
@@ -88,9 +98,14 @@ def crop_span(
             raise MediaError(f"{word!r} is {value!r}; it is a number of seconds from 0", where=where)
     first = round((start or 0.0) * sample_rate)
     last = total if duration is None else first + round(duration * sample_rate)
-    if first >= total or last > total or last <= first:
+    seconds = f"the signal has {total / sample_rate:g} s"
+    if first >= total:
+        raise MediaError(f"'start' is at {first / sample_rate:g} s, {seconds}", where=where, hint="start earlier")
+    if last <= first:
+        raise MediaError(f"'duration' of {duration:g} s is shorter than a sample", where=where, hint="make it longer")
+    if last > total:
         asked = f"{first / sample_rate:g} to {last / sample_rate:g} s"
-        raise MediaError(f"{asked} asked for, the signal has {total / sample_rate:g} s", where=where)
+        raise MediaError(f"{asked} asked for, {seconds}", where=where, hint="shorten 'duration', or leave it out")
     return first, last
 
 

@@ -6,7 +6,6 @@ Shape letters: C channels, T samples.
 from __future__ import annotations
 
 import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,11 +22,18 @@ from polyjanus.encoders.shared.signals import (
     check_seconds,
     crop_span,
 )
+from polyjanus.encoders.timeseries.tables import (
+    TOLERANCE,
+    check_column,
+    find_jump,
+    header_hint,
+    parquet_library,
+    read_csv,
+    read_parquet,
+)
 
 TIME = ("time", "t", "timestamp", "seconds")
 """Names of a column that holds seconds and no channel."""
-TOLERANCE = 0.01
-"""How far the steps of a time column may be from the declared rate, as a share."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +143,11 @@ class TimeSeriesModality(SignalModality[TimeSeries, Any]):
         if content.startswith(b"PK"):
             return read_npz(content, where, max_bytes=limit)
         if content.startswith(b"PAR1"):
-            return _read_parquet(content, where)
+            return read_parquet(content, where)
         if suffix.lower() not in ("", ".csv", ".txt"):
             hint = guess_content(content, f"known are {', '.join(self.suffixes)}")
             raise MediaError(f"this is no {suffix} file", where=where, hint=hint)
-        return _read_csv(content, where)
+        return read_csv(content, where)
 
     def _in_order(self, found: Array | dict[str, Array], where: str) -> Array:
         """Return samples (C, T) in the order of the declared channels."""
@@ -156,9 +162,10 @@ class TimeSeriesModality(SignalModality[TimeSeries, Any]):
             return found
         missing = [name for name in self.channels if name not in found]
         if missing:
-            raise MediaError(
-                f"there is no channel {missing[0]!r}{suggest(missing[0], found, noun='here')}", where=where
-            )
+            words = f"there is no channel {missing[0]!r}{suggest(missing[0], found, noun='here')}"
+            raise MediaError(words, where=where, hint=header_hint(list(found)))
+        for name in self.channels:
+            check_column(name, found[name], where)
         lengths = {found[name].shape for name in self.channels}
         if len(lengths) > 1 or len(next(iter(lengths))) != 1:
             raise MediaError(f"channels of the shapes {sorted(lengths)}; each is (samples,)", where=where)
@@ -167,68 +174,26 @@ class TimeSeriesModality(SignalModality[TimeSeries, Any]):
 
     def _check_times(self, found: dict[str, Array], where: str) -> None:
         """Compare a column of seconds with the declared rate."""
-        names = [name for name in found if name.lower() in TIME and name not in self.channels]
+        bare = {name: name.lower().split("(")[0].split("[")[0].strip() for name in found}  # `Time (s)` is time
+        names = [name for name in found if bare[name] in TIME and name not in self.channels]
         if not names or len(found[names[0]]) < 2:
             return
         times = found[names[0]]
         steps = np.diff(times.astype(np.float64)) if times.dtype.kind in "fiu" else np.array([np.nan])
         if not (np.abs(steps * self.sample_rate - 1) < TOLERANCE).all():
-            with np.errstate(divide="ignore", invalid="ignore"):
-                found_rate = 1 / np.median(steps)
-            raise MediaError(
-                f"the column {names[0]!r} has steps of about {found_rate:g} Hz, or gaps;"
-                f" the modality declares {self.sample_rate:g} Hz",
-                where=where,
-                hint=f"resample to an even rate, or rename {names[0]!r} if it holds no seconds",
-            )
+            raise self._uneven(names[0], times, steps, where)
 
-
-def _read_csv(content: bytes, where: str) -> dict[str, Array]:
-    """Return the columns of a CSV file whose first line has their names."""
-    try:
-        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise MediaError(
-            f"this is no CSV file: {error}", where=where, hint=guess_content(content, "save it as UTF-8")
-        ) from error
-    rows = [row for row in rows if row]
-    if len(rows) < 2:
-        raise MediaError("a CSV file needs a line of names and at least one of numbers", where=where)
-    names = [name.strip() for name in rows[0]]
-    if len(set(names)) != len(names):
-        raise MediaError(
-            f"two columns have one name: {sorted(n for n in names if names.count(n) > 1)[0]!r}", where=where
-        )
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(names):
-            raise MediaError(f"line {number} has {len(row)} values, not {len(names)}", where=where)
-    columns = zip(*rows[1:], strict=True)
-    return {name: _numbers(column) for name, column in zip(names, columns, strict=True)}
-
-
-def _numbers(column: tuple[str, ...]) -> Array:
-    """Return a column as numbers where all of it is, else as texts; nothing at all is not a number."""
-    try:
-        return np.array([float(text) if text.strip() else np.nan for text in column])
-    except ValueError:
-        return np.array(column)
-
-
-def _read_parquet(content: bytes, where: str) -> dict[str, Array]:
-    parquet = _pyarrow()
-    try:
-        table = parquet.read_table(io.BytesIO(content))
-        return {name: table.column(name).to_numpy() for name in table.column_names}
-    except Exception as error:  # pyarrow raises several unrelated kinds
-        raise MediaError(f"the Parquet file is damaged: {error}", where=where) from error
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MediaError("Parquet files need pyarrow", hint='pip install "polyjanus[parquet]"') from error
-    return pyarrow.parquet
+    def _uneven(self, name: str, times: Array, steps: Array, where: str) -> MediaError:
+        """Return what is wrong with a column of seconds: another rate, or a jump."""
+        usual = float(np.median(steps)) if np.isfinite(steps).all() else float("nan")
+        if usual > 0 and abs(usual * self.sample_rate - 1) < TOLERANCE:
+            fault = f"the column {name!r} jumps {find_jump(times, steps, 1 / self.sample_rate)}"
+            return MediaError(fault, where=where, hint="fill the gap, or cut the recording there")
+        fault = f"the column {name!r} has steps of {usual:g} s, {1 / usual if usual else 0:g} Hz;"
+        fault += f" the modality declares {self.sample_rate:g} Hz"
+        is_milliseconds = abs(usual / 1000 * self.sample_rate - 1) < TOLERANCE
+        hint = "it looks like milliseconds: divide by 1000" if is_milliseconds else "resample to an even rate"
+        return MediaError(fault, where=where, hint=f"{hint}, or rename {name!r} if it holds no seconds")
 
 
 def _write_npy(media: TimeSeries, path: Path) -> None:
@@ -255,4 +220,4 @@ def _write_csv(media: TimeSeries, path: Path) -> None:
 def _write_parquet(media: TimeSeries, path: Path) -> None:
     import pyarrow
 
-    _pyarrow().write_table(pyarrow.table(_columns(media)), path)
+    parquet_library().write_table(pyarrow.table(_columns(media)), path)

@@ -49,7 +49,7 @@ class JsonlConfig(SourceConfig):
 class PairSettings(SourceConfig):
     """Rows that join one medium with words: the medium is understood and described, or asked for and generated."""
 
-    modality: str = Field(default="image", description="name of the modality in this pipeline")
+    modality: str | None = Field(default=None, description="name of the modality in this pipeline; image when absent")
     task: str | None = Field(
         default=None, description="understand or generate; or MODALITY.understand, MODALITY.generate"
     )
@@ -75,7 +75,7 @@ class PairSettings(SourceConfig):
         if pathway not in PATHWAYS:
             fault = f"task: {self.task!r} is neither 'understand' nor 'generate', nor MODALITY.understand or .generate"
             raise PydanticCustomError("task", "{text}", {"text": fault})
-        if name and "modality" in self.model_fields_set and name != self.modality:
+        if name and self.modality not in (None, name):
             fault = f"task {self.task!r} and modality {self.modality!r} name two modalities"
             raise PydanticCustomError("task", "{text}", {"text": fault})
         if pathway == "generate" and not all("{" in prompt for prompt in _texts(self.prompt, "{text}")):
@@ -85,7 +85,7 @@ class PairSettings(SourceConfig):
     @property
     def medium(self) -> str:
         """Return the name of the modality."""
-        return (self.task or "").rpartition(".")[0] or self.modality
+        return (self.task or "").rpartition(".")[0] or self.modality or "image"
 
     def pairing(self, question: str | None = None) -> Pairing:
         """Return what makes messages of a medium and words; `question` is the default where media are understood."""

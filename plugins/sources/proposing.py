@@ -72,8 +72,8 @@ def _captions(folder: Path) -> Iterator[Proposal]:
         files = list(media_files(folder, endings))
         captioned = sum(path.with_suffix(".txt").is_file() for path in files)
         if captioned and 2 * captioned >= len(files):
-            words = f"{len(files)} {NOUNS[modality]} with captions beside them"
-            yield _both_ways("caption_folder", modality, words, len(files), path=str(folder))
+            words = f"{captioned} {NOUNS[modality]} with captions beside them"
+            yield _both_ways("caption_folder", modality, words, captioned, path=str(folder))
 
 
 def _listed_captions(folder: Path, file: Path) -> Iterator[Proposal]:

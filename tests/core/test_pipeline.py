@@ -172,3 +172,32 @@ def test_many_prompts_are_a_list_and_a_stream_takes_one(tiny: Any) -> None:
 
 def test_a_pipeline_shows_what_it_reads_and_writes(tiny: Any) -> None:
     assert repr(tiny) == "Pipeline(understands ['text', 'image'], writes ['text', 'image'])"
+
+
+@pytest.mark.parametrize(
+    ("device", "words"), [("gpu", "no device 'gpu'"), ("cuda:9", "no device 'cuda:9': torch finds"), ("", "no device")]
+)
+def test_a_device_that_is_not_here_is_refused(device: str, words: str) -> None:
+    from polyjanus.core.assembling import find_device
+
+    with pytest.raises(UsageError, match=words):
+        find_device(device)
+
+
+def test_a_part_may_hold_its_medium_under_the_name_that_the_yaml_gives_it(plugins: Any, tmp_path: Any) -> None:
+    import numpy as np
+
+    path = tmp_path / "emg.yaml"
+    llama = "{model_type: llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2}"
+    series = "{type: timeseries, channels: [a], sample_rate: 10, understand: {encoder: {type: patch1d, patch: 2}}}"
+    lines = [
+        "polyjanus: 1",
+        f"backbone: {{type: causal_lm, architecture: {llama}}}",
+        "text: {tokenizer: bytes}",
+        f"modalities: {{emg: {series}}}",
+    ]
+    path.write_text("\n".join(lines))
+    pipeline = Pipeline.from_yaml(path, plugins=plugins, device="cpu")
+    values = np.ones(10, np.float32)
+    named, typed = ({"type": "emg", key: values} for key in ("emg", "timeseries"))
+    assert pipeline.compile([named]).ids == pipeline.compile([typed]).ids

@@ -55,7 +55,8 @@ def test_a_part_is_cut_by_seconds() -> None:
     assert "0 to 3 s asked for, the signal has 2 s" in refused(whole, duration=3.0)
     assert "is -1" in refused(whole, start=-1)
     assert "'duration'" in refused(whole, duration=float("nan"))
-    assert "asked for" in refused(whole, start=2.0)
+    assert "'start' is at 2 s, the signal has 2 s" in refused(whole, start=2.0)
+    assert "'duration' of 0 s is shorter than a sample" in refused(whole, duration=0)
 
 
 def test_one_channel_needs_no_axis() -> None:
@@ -87,11 +88,15 @@ BAD = {
     "a missing column": (csv("ax,az\n1,2\n"), "no channel 'ay'"),
     "a column twice": (csv("ax,ay,ax\n1,2,3\n"), "two columns have one name: 'ax'"),
     "a short line": (csv("ax,ay\n1,2\n3\n"), "line 3 has 1 values, not 2"),
-    "words": (csv("ax,ay\n1,two\n"), "no numbers"),
-    "a gap": (csv("ax,ay\n1,2\n,4\n"), "not finite"),
+    "words": (csv("ax,ay\n1,2\n1,two\n"), "channel 'ay' has 'two' at row 2"),
+    "a gap": (csv("ax,ay\n1,2\n,4\n"), "channel 'ax' has no value at row 2"),
+    "no names": (csv("1,2\n3,4\n"), "should name the columns"),
+    "semicolons": (csv("ax;ay\n1;2\n"), "separate columns by commas"),
+    "milliseconds": (csv("t,ax,ay\n0,1,2\n20,3,4\n40,3,4\n"), "milliseconds"),
+    "units in the name": (csv("Time (s),ax,ay\n0,1,2\n0.02,3,4\n0.5,3,4\n0.52,3,4\n"), "jumps from 0.02 to 0.5 s"),
     "names alone": (csv("ax,ay\n"), "at least one of numbers"),
-    "another rate": (csv("time,ax,ay\n0,1,2\n0.01,3,4\n0.02,3,4\n"), "100 Hz, or gaps; the modality declares 50 Hz"),
-    "a jump": (csv("time,ax,ay\n0,1,2\n0.02,3,4\n0.5,3,4\n"), "or gaps"),
+    "another rate": (csv("time,ax,ay\n0,1,2\n0.01,3,4\n0.02,3,4\n"), "0.01 s, 100 Hz; the modality declares 50 Hz"),
+    "a jump": (csv("time,ax,ay\n0,1,2\n0.02,3,4\n0.5,3,4\n"), "declares 50 Hz"),
     "a page": (b"<!doctype html><html>\xff", "web page"),
     "a zip": (b"PK\x03\x04junk", "damaged"),
     "a parquet": (b"PAR1junkPAR1", "Parquet file is damaged"),
