@@ -95,3 +95,15 @@ def test_a_recipe_has_the_stages_of_its_paper(name: str, plugins: Any) -> None:
     for stage, parts in zip(config.training.stages, (FIRST, SECOND, THIRD), strict=True):
         assert set(chosen(stage.train, config.component_paths())) == parts
         assert (stage.betas, stage.clip) == ((0.9, 0.95), 1.0)
+
+
+def test_a_part_that_is_neither_pretrained_nor_trained_is_told(plugins: Any) -> None:
+    from polyjanus.core.config.reading import read_pipeline
+    from polyjanus.core.model.wiring import check_wiring
+
+    path = next(path for path in EXAMPLES if path.stem == "motion")
+    assert not check_wiring(read_pipeline(path, plugins.registries), plugins.registries).left_fresh()
+    forgotten = ["training.stages.unified.train=[backbone, text, marks, motion.generate.head]"]
+    wiring = check_wiring(read_pipeline(path, plugins.registries, forgotten), plugins.registries)
+    assert wiring.left_fresh()[0] == "motion.generate.embedding"
+    assert "note: motion.understand.encoder is neither pretrained nor trained by any stage" in wiring.memory_report()

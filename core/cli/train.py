@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,7 +74,8 @@ def _train(
         try:
             training.run()
         except (KeyboardInterrupt, SystemExit):
-            again = " ".join(["polyjanus train", str(yaml), *overrides, "--resume"])
+            place = ["--run", str(folder)] if folder else []
+            again = f"polyjanus train {join([str(yaml), *overrides, *place, '--resume'])}"
             log(f"stopped after step {training.progress.total} and saved; go on with: {again}")
             raise
         finally:

@@ -124,31 +124,43 @@ class Decoder:
             return modality.load(source, start, duration)
         plain = str(source) if isinstance(source, str | Path) else bytes(cast(bytes, source))
         request = {"modality": name, "source": plain, "start": start, "duration": duration, "folder": os.getcwd()}
-        answer = self._ask(worker, request, where=plain if isinstance(plain, str) else name)
+        answer = self._ask(request, where=plain if isinstance(plain, str) else name)
+        if answer is None:
+            return modality.load(source, start, duration)
         if "error" in answer:
             error = answer["error"]
             raise MediaError(error["message"], where=error["where"], hint=error["hint"])
         return modality.unpack(answer["media"])
 
-    def _ask(self, worker: Worker, request: dict[str, Any], where: str) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], where: str) -> dict[str, Any] | None:
+        """Return the worker's answer; None where no worker can be started."""
         hint = "the file is damaged, or the library that reads it has a fault; no other item is lost"
-        try:
+        while (worker := self._worker()) is not None:
             with worker.lock:
-                return worker.ask(request, self.seconds)
-        except TimeoutError as error:
-            raise MediaError(f"decoding it took more than {self.seconds:g} s", where=where, hint=hint) from error
-        except (EOFError, OSError) as error:
-            code = worker.process.returncode
-            raise MediaError(f"decoding it killed the decoder (exit code {code})", where=where, hint=hint) from error
+                if not worker.is_usable:  # another thread closed it meanwhile: that is no fault of this item
+                    continue
+                try:
+                    return worker.ask(request, self.seconds)
+                except TimeoutError as error:
+                    fault = f"decoding it took more than {self.seconds:g} s"
+                    raise MediaError(fault, where=where, hint=hint) from error
+                except (EOFError, OSError) as error:
+                    fault = f"decoding it killed the decoder (exit code {worker.process.returncode})"
+                    raise MediaError(fault, where=where, hint=hint) from error
+        return None
 
     def _worker(self) -> Worker | None:
         """Return the worker for these modalities, started if need be; None where none can be started."""
         with _lock:
             worker = _workers.get(self._key)
-            if self._has_failed or (worker is not None and worker.is_usable):
+            if self._has_failed:
+                return None
+            if worker is not None and worker.is_usable:
                 return worker
             while len(_workers) >= MOST_WORKERS and self._key not in _workers:
-                _workers.pop(next(iter(_workers))).close()
+                oldest = _workers.pop(next(iter(_workers)))
+                with oldest.lock:  # it may be in the middle of an answer to another thread
+                    oldest.close()
             try:
                 worker = _workers[self._key] = Worker(self._setup)
             except (OSError, EOFError) as error:

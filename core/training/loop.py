@@ -181,7 +181,8 @@ class Training:
         optimizer.zero_grad(set_to_none=True)
         loss, sums, has_learned = passes.run(sequences)
         self._has_learned |= has_learned
-        where, places = f"step {step + 1} of stage {stage.name!r}", [self.feed.place(draw) for draw in taken]
+        where = f"step {step + 1} of stage {stage.name!r}"
+        places = [self.feed.place(draw) for draw in (taken if self.ranks.world == 1 else draws)]
         is_fine = self.watch.is_finite("loss", loss, where, self.progress.total + 1, places, sums)
         norm = torch.nn.utils.clip_grad_norm_(
             [p for p in self.model.parameters() if p.requires_grad], stage.clip or float("inf")

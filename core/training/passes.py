@@ -64,7 +64,7 @@ class Passes:
                 sums[name] = (total, count) if before is None else (before[0] + total, before[1] + count)
         self.ranks.sum_gradients(self.trained)
         for codec in self.codecs:
-            self.ranks.mean_buffers(codec)
+            self.ranks.mean_statistics(codec)
         return self._of_all(loss, sums, counts, has_learned)
 
     def _of_all(

@@ -57,11 +57,14 @@ class Ranks:
                 parameter.grad = whole[start : start + parameter.numel()].view_as(parameter).clone()
                 start += parameter.numel()
 
-    def mean_buffers(self, module: nn.Module) -> None:
-        """Give the floating buffers of a module their mean over all processes: each saw other rows."""
-        for buffer in module.buffers() if self.world > 1 else ():
-            if buffer.is_floating_point():
-                buffer.copy_(self._summed(buffer.detach().clone()) / self.world)
+    def mean_statistics(self, module: nn.Module) -> None:
+        """Give the batch statistics of a module their mean over all processes: each saw other rows."""
+        for part in module.modules() if self.world > 1 else ():
+            if not isinstance(part, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
+                continue
+            for buffer in part.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self._summed(buffer.detach().clone()) / self.world)
 
     def agree(self, is_so: bool, device: torch.device) -> bool:
         """Tell whether any process says so."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Bombs(Modality):
         print("noise on stdout"); os.write(1, b"and below")
         if word == "crash": os.kill(os.getpid(), signal.SIGSEGV)
         if word == "hang": time.sleep(600)
+        if word == "nap": time.sleep(2)
         if word == "swell": np.ones(1 << 40, np.uint8)
         if word == "raise": raise ZeroDivisionError("by zero")
         if word == "torch": return Bomb(np.array(float("torch" in sys.modules)), word, ())
@@ -187,3 +189,16 @@ def test_a_process_that_ends_leaves_no_decoder_behind(tmp_path: Path, picture: A
     time.sleep(0.2)
     with pytest.raises(ProcessLookupError):
         os.kill(int(done.stdout), 0)
+
+
+def test_a_worker_that_makes_room_for_another_ends_its_answer_first(bombs: Decoder, tmp_path: Path) -> None:
+    decoders = [Decoder(bombs.modalities, [tmp_path / "bomb.py"]) for _ in range(3)]
+    for number, decoder in enumerate(decoders):
+        decoder._key += f" {number}"  # as pipelines of other modalities have
+    decoders[0].load("bomb", "awake")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(decoders[0].load, "bomb", "nap")
+        time.sleep(0.3)
+        assert [decoder.load("bomb", "x").name for decoder in decoders[1:]] == ["x", "x"]
+        assert answer.result().name == "nap"
+    assert decoders[0].load("bomb", "again").name == "again"

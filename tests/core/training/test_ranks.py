@@ -91,6 +91,12 @@ def test_two_processes_go_on_where_they_stopped(yaml: Path, tmp_path: Path) -> N
             path.rename(tmp_path / path.name)
     assert all(code == 0 for code, _, _ in finish(start(yaml, tmp_path / "cut", save, "--resume", world=2)))
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    for path in (tmp_path / "cut" / CHECKPOINTS).iterdir():
+        if path.name != "step-0000002":
+            path.rename(tmp_path / f"again-{path.name}")
+    assert finish(start(yaml, tmp_path / "cut", save, "--resume"))[0][0] == 0, "one process goes on for two"
+    for mine, theirs in zip(losses(tmp_path / "cut"), losses(tmp_path / "whole"), strict=True):
+        assert mine.get("loss", 0) == pytest.approx(theirs.get("loss", 0), rel=1e-5)
 
 
 @pytest.mark.slow

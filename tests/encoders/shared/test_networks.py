@@ -118,3 +118,10 @@ def test_arrays_keep_their_units_through_preparation_and_back() -> None:
     values = preparation.normalise(preparation.cells(example)[None])
     assert float(values.abs().max()) <= 1
     np.testing.assert_allclose(preparation.media(values)[0].values, example.values, atol=1e-4)
+
+
+def test_values_a_million_times_their_scale_are_a_units_error() -> None:
+    encoder = Patch1dConfig(type="patch1d", patch=8, width=16, heads=2).build(series_context())
+    (wave,) = waves(1)
+    with pytest.raises(MediaError, match="times the 'scale'"):
+        encoder.prepare(TimeSeries(wave.samples * np.float32(1e7), 32.0, wave.channels))
