@@ -32,6 +32,7 @@ class Feed:
 
     def __init__(self, pipeline: Pipeline, config: TrainingConfig, splits: Splits, folder: Path) -> None:
         self.config, self.splits, self.tokenizer = config, splits, pipeline.tokenizer
+        self.pad = self.tokenizer.require(self.tokenizer.pad, "padding")
         self.rows = RowCompiler(lambda messages: pipeline.compile(messages, is_prompt=False), config.max_tokens)
         sizes = {name: len(train) + len(held_out) for name, (train, held_out) in splits.items()}
         self.quarantine = Quarantine(folder / BAD_ROWS, config.bad_rows, sizes)
@@ -50,10 +51,8 @@ class Feed:
         sequence = self.rows.sequence(self.splits[draw.source][0], draw.index, noise)
         learned = [span for span in sequence.spans if span.is_learned]
         if learned and noise.random() < self.config.caption_dropout:
-            bos, pad = self.tokenizer.bos, self.tokenizer.require(self.tokenizer.pad, "padding")
-            return without_context(
-                sequence, learned[-1], bos=None if bos is None else self.tokenizer.id_of(bos), pad=pad
-            )
+            bos = None if self.tokenizer.bos is None else self.tokenizer.id_of(self.tokenizer.bos)
+            return without_context(sequence, learned[-1], bos=bos, pad=self.pad)
         return sequence
 
     def held_out(self, split: Split, limit: int, step: int) -> Iterator[TokenSequence]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,17 +14,12 @@ import torch
 from torch import Tensor
 
 from polyjanus.core.assembling import compute_dtype
-from polyjanus.core.checkpoints.atomic import atomic_dir, tidy
-from polyjanus.core.checkpoints.finding import BEST, CHECKPOINTS, complete
 from polyjanus.core.config.schema import StageConfig, TrainingConfig
-from polyjanus.core.data.mixing import Draw, Schedule, pattern
+from polyjanus.core.data.mixing import Schedule, pattern
 from polyjanus.core.data.opening import Splits, open_splits
-from polyjanus.core.data.rows import Split
 from polyjanus.core.errors import DataError, PluginError, TrainingError
-from polyjanus.core.model.unified import Sums
 from polyjanus.core.modules import Backbone
 from polyjanus.core.pipeline import Pipeline
-from polyjanus.core.sequence.packing import collate, to_device
 from polyjanus.core.training.feeding import Feed
 from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.holding import held
@@ -33,12 +27,24 @@ from polyjanus.core.training.log import LOG, Display, Record, append, trim_log
 from polyjanus.core.training.passes import Passes
 from polyjanus.core.training.ranks import Ranks
 from polyjanus.core.training.samples import write_samples
+from polyjanus.core.training.saving import Saving
+from polyjanus.core.training.scoring import held_out_losses, score
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
-from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, step_seed, write_state
+from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, step_seed
 from polyjanus.core.training.stopping import Stopping
 from polyjanus.core.training.watching import Watch
 
-HELD_OUT_BATCH = 32
+
+@dataclass(frozen=True)
+class Work:
+    """What the steps of a stage are done with."""
+
+    index: int
+    stage: StageConfig
+    paths: Sequence[str]
+    schedule: Schedule
+    passes: Passes
+    optimizer: torch.optim.Optimizer
 
 
 class Training:
@@ -58,18 +64,17 @@ class Training:
         self.pipeline, self.model, self.folder, self.display = pipeline, pipeline.model, folder, display
         self.config: TrainingConfig = pipeline.config.training
         self.data_folder, self.paths = data_folder, pipeline.config.component_paths()
-        self.pad = pipeline.tokenizer.require(pipeline.tokenizer.pad, "padding")
         self.device = self.model.device
         self.is_mixed = compute_dtype(self.config.precision, self.device) == torch.bfloat16
         self.ranks = ranks or Ranks()
         self.progress = Progress()
         self.resumed_from: Path | None = None
-        self._saved: int | None = None
         self._has_learned = False
         self.splits = splits or open_splits(pipeline.config, data_folder)
         self.feed = Feed(pipeline, self.config, self.splits, folder)
         if not self.ranks.is_first:  # each process lists the bad rows that it met
             self.feed.quarantine.file = folder / f"bad_rows-{self.ranks.rank}.jsonl"
+        self.saving = Saving(pipeline, self.config, folder, self.ranks, self.fingerprint)
         self.watch = Watch(self.config.nonfinite, folder if self.ranks.is_first else None)
 
     def resume(self, checkpoint: Path) -> None:
@@ -84,7 +89,7 @@ class Training:
                 where=str(checkpoint),
                 hint="repeat the overrides that the run was started with, or start a new run",
             )
-        self.resumed_from, self._saved = checkpoint, self.progress.total
+        self.resumed_from, self.saving.last = checkpoint, self.progress.total
         if self.ranks.is_first:
             trim_log(self.folder / LOG, self.progress.total)
 
@@ -105,10 +110,9 @@ class Training:
         hooks = self.pipeline.plugins.manager.hook
         hooks.run_started(folder=self.folder, resumed=self.resumed_from is not None)
         with held(self.folder) if self.ranks.is_first else nullcontext(), Stopping() as stopping:
-            if self.ranks.is_first:
-                tidy(self.folder / CHECKPOINTS)
+            self.saving.tidy()
             for index in range(self.progress.stage, len(self.config.stages)):
-                self._run_stage(index, self.config.stages[index], stopping)
+                self._run_stage(index, stopping)
         self.model.eval()
 
     def _check_shares(self) -> None:
@@ -120,84 +124,79 @@ class Training:
                     hint="raise 'batch', which counts the rows of all processes together",
                 )
 
-    def _run_stage(self, index: int, stage: StageConfig, stopping: Stopping) -> None:
+    def _run_stage(self, index: int, stopping: Stopping) -> None:
+        work = self._begin(index)
+        stage = work.stage
+        self.progress.stage, self._has_learned, first = index, False, self.progress.step
+        self.display.stage(stage, first)
+        for step in range(first, stage.steps):
+            if self.ranks.agree(stopping.is_asked, self.device):
+                self.saving.save(self.progress, work.optimizer)
+                stopping.leave()
+            set_modes(self.model, work.paths, moves_statistics=stage.objective == "reconstruct")
+            cast(Any, torch).manual_seed(step_seed(self.config.seed, index, step) + self.ranks.rank)
+            try:
+                self._step(work, step)
+            except (DataError, PluginError):  # raised before weights move, or after all of the step is done
+                if self.progress.total and self.ranks.world == 1:  # of several, the others know nothing of it
+                    self.saving.save(self.progress, work.optimizer)
+                raise
+        if not self._has_learned and self.progress.step == stage.steps and not first:
+            raise TrainingError(f"no row of stage {stage.name!r} uses what it trains: {', '.join(work.paths)}")
+        self.progress.stage, self.progress.step = index + 1, 0
+        if index + 1 == len(self.config.stages):
+            self.saving.save(self.progress, work.optimizer)
+
+    def _begin(self, index: int) -> Work:
+        """Freeze and free what a stage says, and make what its steps are done with."""
+        stage = self.config.stages[index]
         paths = chosen(stage.train, self.paths)
         freeze_all_but(self.model, paths, self.paths)
         cast(Backbone, self.model.part("backbone")).checkpoint_activations(self.config.checkpoint_activations)
         optimizer = make_optimizer(self.model, stage, paths)
         if self.resumed_from is not None and self.progress.stage == index and self.progress.step:
             read_optimizer(self.resumed_from, optimizer)
-        schedule = Schedule(
-            self.config.seed,
-            index,
-            pattern(stage.mix),
-            {name: len(self.splits[name][0]) for name in stage.mix},
-            stage.batch,
-        )
+        sizes = {name: len(self.splits[name][0]) for name in stage.mix}
+        schedule = Schedule(self.config.seed, index, pattern(stage.mix), sizes, stage.batch)
         passes = Passes(
             self.model,
             stage,
             paths,
             self.ranks,
-            pad=self.pad,
+            pad=self.feed.pad,
             max_tokens=self.config.max_tokens,
             is_mixed=self.is_mixed,
         )
-        self.progress.stage, self._has_learned, first = index, False, self.progress.step
-        self.display.stage(stage, self.progress.step)
-        for step in range(self.progress.step, stage.steps):
-            if self.ranks.agree(stopping.is_asked, self.device):
-                self._save(optimizer)
-                stopping.leave()
-            set_modes(self.model, paths, moves_statistics=stage.objective == "reconstruct")
-            cast(Any, torch).manual_seed(step_seed(self.config.seed, index, step) + self.ranks.rank)
-            try:
-                self._step(stage, passes, schedule.draws(step), step, optimizer)
-            except (DataError, PluginError):  # raised before weights move, or after all of the step is done
-                if self.progress.total and self.ranks.world == 1:  # of several, the others know nothing of it
-                    self._save(optimizer)
-                raise
-        if not self._has_learned and self.progress.step == stage.steps and not first:
-            raise TrainingError(f"no row of stage {stage.name!r} uses what it trains: {', '.join(paths)}")
-        self.progress.stage, self.progress.step = index + 1, 0
-        if index + 1 == len(self.config.stages):
-            self._save(optimizer)
+        return Work(index, stage, paths, schedule, passes, optimizer)
 
-    def _step(
-        self,
-        stage: StageConfig,
-        passes: Passes,
-        draws: Sequence[Draw],
-        step: int,
-        optimizer: torch.optim.Optimizer,
-    ) -> None:
+    def _step(self, work: Work, step: int) -> None:
         started = time.perf_counter()
+        stage, optimizer, draws = work.stage, work.optimizer, work.schedule.draws(step)
         rate = learning_rate(stage, step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         examples = self.feed.examples(self.ranks.share(draws), self.progress.total + 1)
         sequences = [example.sequence for example in examples]
-        taken = [example.draw for example in examples]
+        taken = [example.draw for example in examples] if self.ranks.world == 1 else draws
         optimizer.zero_grad(set_to_none=True)
-        loss, sums, has_learned = passes.run(sequences)
+        loss, sums, has_learned = work.passes.run(sequences)
         self._has_learned |= has_learned
-        where = f"step {step + 1} of stage {stage.name!r}"
-        places = [self.feed.place(draw) for draw in (taken if self.ranks.world == 1 else draws)]
-        is_fine = self.watch.is_finite("loss", loss, where, self.progress.total + 1, places, sums)
+        where, total = f"step {step + 1} of stage {stage.name!r}", self.progress.total + 1
+        places = [self.feed.place(draw) for draw in taken]
+        is_fine = self.watch.is_finite("loss", loss, where, total, places, sums)
         norm = torch.nn.utils.clip_grad_norm_(
             [p for p in self.model.parameters() if p.requires_grad], stage.clip or float("inf")
         )
-        total = self.progress.total + 1
         if is_fine and self.watch.is_finite("gradient's norm", norm, where, total, places, sums):
             optimizer.step()
         else:
             optimizer.zero_grad(set_to_none=True)
-        self.progress.step, self.progress.total = step + 1, self.progress.total + 1
+        self.progress.step, self.progress.total = step + 1, total
         self.progress.skipped = self.watch.skipped
         record = {
             "stage": stage.name,
             "step": step + 1,
-            "total": self.progress.total,
+            "total": total,
             "loss": float(loss),
             **{f"{name}.loss": _ratio(value) for name, value in sums.items()},
             "lr": rate,
@@ -206,80 +205,32 @@ class Training:
             "seconds": round(time.perf_counter() - started, 4),
         }
         self._tell(record)
-        self._on_schedule(stage, optimizer)
+        self._on_schedule(work)
 
-    def _on_schedule(self, stage: StageConfig, optimizer: torch.optim.Optimizer) -> None:
+    def _on_schedule(self, work: Work) -> None:
         """Validate and save where it is time to."""
-        total, is_over = self.progress.total, self.progress.step == stage.steps
-        if stage.objective == "next" and (total % self.config.validation.every == 0 or is_over):
-            self._validate(optimizer)
+        total, is_over = self.progress.total, self.progress.step == work.stage.steps
+        if work.stage.objective == "next" and (total % self.config.validation.every == 0 or is_over):
+            self._validate(work)
             if self.ranks.is_first:
                 write_samples(self.pipeline, self.config.samples, self.folder, total, self.data_folder)
             self.ranks.wait()
         if total % self.config.save.every == 0:
-            self._save(optimizer)
+            self.saving.save(self.progress, work.optimizer)
 
-    @torch.no_grad()
-    def _validate(self, optimizer: torch.optim.Optimizer) -> None:
+    def _validate(self, work: Work) -> None:
         """Score the held-out rows of every data set, and keep the model if it is the best so far."""
-        self.model.eval()
-        found = {name: self._held_out_loss(side) for name, (_, side) in self.splits.items() if len(side)}
-        scores = {name: loss for name, loss in found.items() if loss is not None}
-        if not found:
+        if not any(len(side) for _, side in self.splits.values()):
             return
-        chosen_name = (self.config.validation.best or "").removesuffix(".loss")
-        score = scores.get(chosen_name) if chosen_name else sum(scores.values()) / len(scores) if scores else None
-        is_best = score is not None and (self.progress.best is None or score < self.progress.best)
-        losses = {f"{name}.loss": value for name, value in scores.items()}
+        losses = held_out_losses(self.model, self.feed, self.config.validation, self.ranks, self.progress.total)
+        found = score(losses, self.config.validation.best)
+        is_best = found is not None and (self.progress.best is None or found < self.progress.best)
+        named = {f"{name}.loss": value for name, value in losses.items()}
         bad = self.feed.quarantine.counts()
-        self._tell({"validation": losses, "total": self.progress.total, "is_best": is_best, "bad_rows": bad})
+        self._tell({"validation": named, "total": self.progress.total, "is_best": is_best, "bad_rows": bad})
         if is_best:
-            self.progress.best = score
-            self._write(self.folder / CHECKPOINTS / BEST, optimizer)
-
-    def _held_out_loss(self, held_out: Split) -> float | None:
-        """Return the mean loss of held-out rows, or None where none of them can be used."""
-        total = count = 0.0
-        rows = self.feed.held_out(held_out, self.config.validation.rows, self.progress.total)
-        while chunk := list(islice(rows, HELD_OUT_BATCH)):
-            mine = self.ranks.share(chunk)
-            if not mine:
-                continue
-            sums: Sums = self.model(**to_device(collate(mine, pad=self.pad), self.device)).sums
-            total += sum(float(value) for value, _ in sums.values())
-            count += sum(int(targets) for _, targets in sums.values())
-        total, count = self.ranks.sum([total, count], self.device)
-        return total / count if count else None
-
-    def _save(self, optimizer: torch.optim.Optimizer) -> None:
-        """Write a checkpoint of this step, once; older ones beyond the number to keep go."""
-        if self._saved == self.progress.total:
-            return
-        home = self.folder / CHECKPOINTS
-        self._write(home / f"step-{self.progress.total:07d}", optimizer)
-        self._saved = self.progress.total
-        if not self.ranks.is_first:
-            return
-        numbered = [path for _, path in complete(home) if path.name != BEST]
-        for path in numbered[self.config.save.keep :]:
-            shutil.rmtree(path, ignore_errors=True)
-
-    def _write(self, target: Path, optimizer: torch.optim.Optimizer) -> None:
-        if not self.ranks.is_first:
-            self.ranks.wait()
-            return
-        stages = self.config.stages
-        done = min(self.progress.stage, len(stages) - 1)
-        training = {
-            "stage": stages[done].name,
-            "step": self.progress.total,
-            "steps": sum(stage.steps for stage in stages),
-        }
-        with atomic_dir(target, step=training["step"], training=training, **self.pipeline.manifest()) as draft:
-            self.pipeline.write(draft)
-            write_state(draft, self.progress, optimizer, self.fingerprint())
-        self.pipeline.plugins.manager.hook.checkpoint_saved(folder=target, step=self.progress.total)
-        self.ranks.wait()
+            self.progress.best = found
+            self.saving.save_best(self.progress, work.optimizer)
 
     def _tell(self, record: Record) -> None:
         if not self.ranks.is_first:

@@ -1,0 +1,71 @@
+"""The checkpoints of a run: written whole, the newest kept, and the best one beside them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from polyjanus.core.checkpoints.atomic import atomic_dir, tidy
+from polyjanus.core.checkpoints.finding import BEST, CHECKPOINTS, complete
+from polyjanus.core.config.schema import TrainingConfig
+from polyjanus.core.pipeline import Pipeline
+from polyjanus.core.training.ranks import Ranks
+from polyjanus.core.training.state import Progress, write_state
+
+
+class Saving:
+    """Writes checkpoints of a pipeline under a run's folder; `fingerprint` gives the settings that made them."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        config: TrainingConfig,
+        folder: Path,
+        ranks: Ranks,
+        fingerprint: Callable[[], dict[str, Any]],
+    ) -> None:
+        self.pipeline, self.config, self.ranks, self.fingerprint = pipeline, config, ranks, fingerprint
+        self.home = folder / CHECKPOINTS
+        self.last: int | None = None
+        """The step of which a numbered checkpoint was last written."""
+
+    def tidy(self) -> None:
+        """Take away what an interrupted save left behind."""
+        if self.ranks.is_first:
+            tidy(self.home)
+
+    def save(self, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+        """Write a checkpoint of this step, once; older ones beyond the number to keep go."""
+        if self.last == progress.total:
+            return
+        self._write(self.home / f"step-{progress.total:07d}", progress, optimizer)
+        self.last = progress.total
+        if not self.ranks.is_first:
+            return
+        numbered = [path for _, path in complete(self.home) if path.name != BEST]
+        for path in numbered[self.config.save.keep :]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def save_best(self, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+        """Write the checkpoint that takes the place of the best so far."""
+        self._write(self.home / BEST, progress, optimizer)
+
+    def _write(self, target: Path, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+        if not self.ranks.is_first:
+            self.ranks.wait()
+            return
+        stages = self.config.stages
+        training = {
+            "stage": stages[min(progress.stage, len(stages) - 1)].name,
+            "step": progress.total,
+            "steps": sum(stage.steps for stage in stages),
+        }
+        with atomic_dir(target, step=progress.total, training=training, **self.pipeline.manifest()) as draft:
+            self.pipeline.write(draft)
+            write_state(draft, progress, optimizer, self.fingerprint())
+        self.pipeline.plugins.manager.hook.checkpoint_saved(folder=target, step=progress.total)
+        self.ranks.wait()
