@@ -126,8 +126,8 @@ def test_changed_rows_are_refused(runs: Any, quiet: Any) -> None:
 def test_the_first_signal_saves_once_and_the_second_does_not_wait(runs: Any, quiet: Any) -> None:
     saved: list[int] = []
     training = runs.training("x", display=quiet({1: lambda: os.kill(os.getpid(), signal.SIGTERM)}))
-    write = training._write
-    training._write = lambda target, optimizer: (saved.append(training.progress.total), write(target, optimizer))
+    write = training.saving._write
+    training.saving._write = lambda *given: (saved.append(training.progress.total), write(*given))
     with pytest.raises(SystemExit) as caught:
         training.run()
     assert caught.value.code == 143
@@ -237,9 +237,9 @@ def test_captions_are_dropped_as_often_as_the_settings_say(runs: Any) -> None:
     training = runs.training("x", "training.caption_dropout=0.25")
     schedule = Schedule(0, 1, ["captions"], {"captions": len(training.splits["captions"][0])}, 20)
     draws = [draw for step in range(40) for draw in schedule.draws(step)]
-    dropped = [training.feed.sequence(draw).ids[1:5] == [training.pad] * 4 for draw in draws]
+    dropped = [training.feed.sequence(draw).ids[1:5] == [training.feed.pad] * 4 for draw in draws]
     assert 0.2 < sum(dropped) / len(dropped) < 0.3
-    assert dropped == [training.feed.sequence(draw).ids[1:5] == [training.pad] * 4 for draw in draws]
+    assert dropped == [training.feed.sequence(draw).ids[1:5] == [training.feed.pad] * 4 for draw in draws]
 
 
 def test_rows_too_long_are_cut_and_a_row_left_without_targets_is_named(runs: Any) -> None:
