@@ -130,11 +130,32 @@ def _summary(run: Path, steps: Sequence[Record]) -> str:
     positions = sum(int(record.get("positions", 0)) for record in steps)
     rows = [("steps", f"{len(steps):,}"), ("time in steps", f"{seconds / 60:.1f} min")]
     rows += [("positions", f"{positions:,} ({positions / max(seconds, 1e-9):,.0f} per second)")]
+    rows += [(words, value) for words, value in _costs(steps, max(seconds, 1e-9)) if value]
     for name, words in (("bad_rows.jsonl", "bad rows"), ("nonfinite.jsonl", "steps that were not finite")):
         if (run / name).is_file():
             rows.append((words, str(len(read_lines(run / name)))))
     cells = "".join(f"<tr><th>{words}</th><td>{value}</td></tr>" for words, value in rows)
     return f"<table>{cells}</table>"
+
+
+def _costs(steps: Sequence[Record], seconds: float) -> list[tuple[str, str]]:
+    """Return positions per second by modality, and how well the device was used."""
+    tokens: dict[str, int] = {}
+    for record in steps:
+        for name, count in cast("dict[str, int]", record.get("tokens", {})).items():
+            tokens[name] = tokens.get(name, 0) + count
+    measured = [record for record in steps if "mfu" in record]
+    memory = max((int(record["memory"]) for record in measured), default=0)
+    return [
+        ("positions per second", ", ".join(f"{name} {count / seconds:,.0f}" for name, count in tokens.items())),
+        ("padding", f"{_mean(measured, 'padding'):.1%}" if measured else ""),
+        ("model FLOPs utilisation", f"{_mean(measured, 'mfu'):.1%}" if measured else ""),
+        ("peak memory", f"{memory / 1e9:.2f} GB" if memory else ""),
+    ]
+
+
+def _mean(records: Sequence[Record], name: str) -> float:
+    return sum(float(record[name]) for record in records) / len(records)
 
 
 def _samples(run: Path) -> str:

@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+from polyjanus.core.checkpoints.atomic import write_whole
 from polyjanus.core.config.schema import StageConfig
+from polyjanus.core.errors import TrainingError
 
 Record = dict[str, Any]
 LOG = "log.jsonl"
+TIMED = frozenset({"seconds", "mfu", "memory"})
+"""Entries that differ between two runs which are otherwise the same."""
 
 
 class Display(Protocol):
@@ -23,9 +27,16 @@ class Display(Protocol):
 
 
 def append(log: Path, record: Record) -> None:
-    """Write a record at the end of a log."""
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    """Write a record at the end of a log; a disk that does not take it is a TrainingError."""
+    try:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise TrainingError(
+            f"could not be written: {error}",
+            where=str(log),
+            hint="what was saved is untouched; make room, and go on with --resume",
+        ) from error
 
 
 def trim_log(log: Path, total: int) -> None:
@@ -39,4 +50,4 @@ def trim_log(log: Path, total: int) -> None:
         except (ValueError, TypeError, KeyError):
             continue
         kept += [line] if is_past else []
-    log.write_text("".join(kept), encoding="utf-8")
+    write_whole(log, "".join(kept))

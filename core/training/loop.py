@@ -24,6 +24,7 @@ from polyjanus.core.training.feeding import Feed
 from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.holding import held
 from polyjanus.core.training.log import LOG, Display, Record, append, trim_log
+from polyjanus.core.training.measuring import Meter
 from polyjanus.core.training.passes import Passes
 from polyjanus.core.training.ranks import Ranks
 from polyjanus.core.training.samples import write_samples
@@ -45,6 +46,7 @@ class Work:
     schedule: Schedule
     passes: Passes
     optimizer: torch.optim.Optimizer
+    meter: Meter
 
 
 class Training:
@@ -167,7 +169,8 @@ class Training:
             max_tokens=self.config.max_tokens,
             is_mixed=self.is_mixed,
         )
-        return Work(index, stage, paths, schedule, passes, optimizer)
+        meter = Meter(self.model, self.ranks, is_mixed=self.is_mixed)
+        return Work(index, stage, paths, schedule, passes, optimizer, meter)
 
     def _step(self, work: Work, step: int) -> None:
         started = time.perf_counter()
@@ -179,32 +182,25 @@ class Training:
         sequences = [example.sequence for example in examples]
         taken = [example.draw for example in examples] if self.ranks.world == 1 else draws
         optimizer.zero_grad(set_to_none=True)
-        loss, sums, has_learned = work.passes.run(sequences)
-        self._has_learned |= has_learned
+        found = work.passes.run(sequences)
+        self._has_learned |= found.has_learned
         where, total = f"step {step + 1} of stage {stage.name!r}", self.progress.total + 1
         places = [self.feed.place(draw) for draw in taken]
-        is_fine = self.watch.is_finite("loss", loss, where, total, places, sums)
+        is_fine = self.watch.is_finite("loss", found.loss, where, total, places, found.sums)
         norm = torch.nn.utils.clip_grad_norm_(
             [p for p in self.model.parameters() if p.requires_grad], stage.clip or float("inf")
         )
-        if is_fine and self.watch.is_finite("gradient's norm", norm, where, total, places, sums):
+        if is_fine and self.watch.is_finite("gradient's norm", norm, where, total, places, found.sums):
             optimizer.step()
         else:
             optimizer.zero_grad(set_to_none=True)
         self.progress.step, self.progress.total = step + 1, total
         self.progress.skipped = self.watch.skipped
-        record = {
-            "stage": stage.name,
-            "step": step + 1,
-            "total": total,
-            "loss": float(loss),
-            **{f"{name}.loss": _ratio(value) for name, value in sums.items()},
-            "lr": rate,
-            "grad_norm": float(norm),
-            "positions": int(self.ranks.sum([sum(map(len, sequences))], self.device)[0]),
-            "seconds": round(time.perf_counter() - started, 4),
-        }
-        self._tell(record)
+        losses = {f"{name}.loss": _ratio(value) for name, value in found.sums.items()}
+        record = {"stage": stage.name, "step": step + 1, "total": total, "loss": float(found.loss), **losses}
+        seconds = time.perf_counter() - started
+        cost = work.meter.record(sequences, found.places, seconds)
+        self._tell({**record, "lr": rate, "grad_norm": float(norm), **cost, "seconds": round(seconds, 4)})
         self._on_schedule(work)
 
     def _on_schedule(self, work: Work) -> None:

@@ -6,6 +6,7 @@ The loss is Σ weight · sum / Σ count over the whole step, so the counts are t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,19 @@ from polyjanus.core.modules import Codec
 from polyjanus.core.sequence.packing import IGNORED, Batch, collate, to_device
 from polyjanus.core.sequence.spans import TokenSequence
 from polyjanus.core.training.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the passes of a step found out, over all processes."""
+
+    loss: Tensor
+    sums: Sums
+    """Per head, the summed loss and the number of targets."""
+    has_learned: bool
+    """Whether anything that is trained had a part in the loss."""
+    places: int
+    """Positions that this process computed, padding included."""
 
 
 class Passes:
@@ -40,12 +54,8 @@ class Passes:
         self.model, self.stage, self.paths = model, stage, paths
         self.pad, self.max_tokens, self.is_mixed = pad, max_tokens, is_mixed
 
-    def run(self, sequences: Sequence[TokenSequence]) -> tuple[Tensor, Sums, bool]:
-        """Fill in the gradients of a step from the sequences of this process, and those of all others.
-
-        Returns the loss of the whole step, its sums and counts per head, and whether anything that is trained had a
-        part in it.
-        """
+    def run(self, sequences: Sequence[TokenSequence]) -> Outcome:
+        """Fill in the gradients of a step from the sequences of this process, and those of all others."""
         share = -(-len(sequences) // self.stage.accumulate)
         chunks = [sequences[start : start + share] for start in range(0, len(sequences), share)]
         batches = [collate(chunk, pad=self.pad, max_tokens=self.max_tokens) for chunk in chunks]
@@ -65,22 +75,22 @@ class Passes:
         self.ranks.sum_gradients(self.trained)
         for codec in self.codecs:
             self.ranks.mean_statistics(codec)
-        return self._of_all(loss, sums, counts, has_learned)
+        places = sum(batch["ids"].numel() for batch in batches)
+        return self._of_all(Outcome(loss, sums, has_learned, places), counts)
 
-    def _of_all(
-        self, loss: Tensor, sums: Sums, counts: Mapping[str, int], has_learned: bool
-    ) -> tuple[Tensor, Sums, bool]:
+    def _of_all(self, mine: Outcome, counts: Mapping[str, int]) -> Outcome:
         """Return loss, sums and learning over all processes."""
         if self.ranks.world == 1:
-            return loss, sums, has_learned
-        mine = [float(loss), float(has_learned), *(float(sums[name][0]) if name in sums else 0.0 for name in counts)]
-        whole, learned, *totals = self.ranks.sum(mine, self.model.device)
+            return mine
+        sums = mine.sums
+        told = [float(sums[name][0]) if name in sums else 0.0 for name in counts]
+        whole, learned, *totals = self.ranks.sum([float(mine.loss), mine.has_learned, *told], self.model.device)
         found = {
             name: (torch.tensor(total), torch.tensor(count))
             for (name, count), total in zip(counts.items(), totals, strict=True)
             if count
         }
-        return torch.tensor(whole), found, learned > 0
+        return Outcome(torch.tensor(whole), found, learned > 0, mine.places)
 
     def _counts(self, batches: Sequence[Batch]) -> dict[str, int]:
         """Return the number of targets of each head, or of items of each codec, in all passes."""

@@ -10,7 +10,7 @@ import pytest
 from polyjanus.core.checkpoints.components import load_components
 from polyjanus.core.checkpoints.finding import CHECKPOINTS, newest
 from polyjanus.core.pipeline import Pipeline
-from polyjanus.core.training.log import LOG
+from polyjanus.core.training.log import LOG, TIMED
 from polyjanus.core.training.loop import Training
 
 STAGES = """[
@@ -56,7 +56,7 @@ class Runs:
 
     def log(self, name: str) -> list[dict[str, Any]]:
         lines = (self.home / name / LOG).read_text().splitlines()
-        return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+        return [{k: v for k, v in json.loads(line).items() if k not in TIMED} for line in lines]
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,17 @@ def ran(runs: Any) -> Any:
 
 def test_a_report_shows_every_loss_and_every_sample_and_loads_nothing(ran: Any) -> None:
     page = Page(report(ran))
-    for words in ("codec", "all", "text.loss", "image.generate.loss", "captions.loss", "lr", "grad_norm", "draw one"):
+    for words in (
+        "codec",
+        "all",
+        "text.loss",
+        "image.generate.loss",
+        "captions.loss",
+        "lr",
+        "grad_norm",
+        "draw one",
+        "padding",
+    ):
         assert words in page.words
     assert "<b>say</b>" in page.words and "b" not in page.tags
     assert page.tags.count("svg") == 5
