@@ -60,7 +60,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class Quarantine:
-    """The bad rows of one run; `sizes` are the rows of each whole data set."""
+    """The bad rows of one run; `sizes` are the rows of each whole data set.
+
+    Of several processes each writes a file of its own, and knows what stands in those of the others.
+    """
 
     def __init__(self, file: Path, config: BadRowsConfig, sizes: Mapping[str, int]) -> None:
         self.file, self.config, self.sizes = file, config, dict(sizes)
@@ -68,17 +71,15 @@ class Quarantine:
 
     def restore(self, step: int) -> None:
         """Know what the run knew after that step; what it wrote later, or wrote by half, goes from the file."""
-        self._known = {}
-        if not self.file.is_file():
-            return
-        for line in self.file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                bad = BadRow(**json.loads(line))
-            except (ValueError, TypeError):
-                continue
-            if bad.step <= step:
-                self._known[bad.source, bad.row] = bad
-        self.file.write_text("".join(_line(bad) for bad in self), encoding="utf-8")
+        self._known = {(bad.source, bad.row): bad for bad in _read(self.file) if bad.step <= step}
+        if self.file.is_file():
+            self.file.write_text("".join(_line(bad) for bad in self), encoding="utf-8")
+
+    def gather(self) -> None:
+        """Know what the files of the other processes list."""
+        for file in sorted(self.file.parent.glob(f"{Path(BAD_ROWS).stem}*.jsonl")):
+            for bad in _read(file) if file != self.file else ():
+                self._known.setdefault((bad.source, bad.row), bad)
 
     def knows(self, source: str, row: int) -> bool:
         """Tell whether a row is known to be bad."""
@@ -127,6 +128,15 @@ class Quarantine:
     def __iter__(self) -> Iterator[BadRow]:
         """Yield the bad rows in the order in which they were met."""
         return iter(self._known.values())
+
+
+def _read(file: Path) -> Iterator[BadRow]:
+    """Yield what a file lists; a line that was cut off is passed over."""
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
+        try:
+            yield BadRow(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
 
 
 def _line(bad: BadRow) -> str:

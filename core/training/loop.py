@@ -109,6 +109,8 @@ class Training:
         """Train all stages that are left; a first SIGINT or SIGTERM ends the step, saves and leaves."""
         self._check_shares()
         self.feed.quarantine.restore(self.progress.total)
+        self.ranks.wait()
+        self.feed.quarantine.gather()
         hooks = self.pipeline.plugins.manager.hook
         hooks.run_started(folder=self.folder, resumed=self.resumed_from is not None)
         with held(self.folder) if self.ranks.is_first else nullcontext(), Stopping() as stopping:
@@ -222,6 +224,7 @@ class Training:
         found = score(losses, self.config.validation.best)
         is_best = found is not None and (self.progress.best is None or found < self.progress.best)
         named = {f"{name}.loss": value for name, value in losses.items()}
+        self.feed.quarantine.gather()
         bad = self.feed.quarantine.counts()
         self._tell({"validation": named, "total": self.progress.total, "is_best": is_best, "bad_rows": bad})
         if is_best:

@@ -57,6 +57,19 @@ def test_what_was_met_after_a_step_is_forgotten_with_what_was_cut_off(tmp_path: 
     assert not list(again) and again.file.read_text() == ""
 
 
+def test_processes_list_bad_rows_in_files_of_their_own_and_know_those_of_all(tmp_path: Path) -> None:
+    first, second = _quarantine(tmp_path), _quarantine(tmp_path)
+    second.file = tmp_path / "bad_rows-1.jsonl"
+    first.add(_bad(4))
+    second.add(_bad(4))
+    second.add(_bad(5))
+    alone = _quarantine(tmp_path)  # the run goes on with one process
+    alone.restore(1)
+    alone.gather()
+    assert alone.counts() == {"captions": 2} and alone.knows("captions", 5)
+    assert len(alone.file.read_text().splitlines()) == 1
+
+
 @pytest.mark.parametrize("error", [MediaError("x"), SequenceError("x"), OSError("x"), ValueError("x"), KeyError("x")])
 def test_what_a_row_can_cause_is_put_down_to_the_row(error: Exception) -> None:
     assert is_fault_of_data(_caused_by(error))
