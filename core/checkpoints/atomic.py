@@ -12,10 +12,15 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, cast
 from uuid import uuid4
 
+from safetensors import SafetensorError
+
 from polyjanus.core.errors import CheckpointError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+READ = (1, FORMAT)
+"""Formats that are read: the manifests of the first do not prove themselves."""
+_SEAL = ',\n "digest": "'
 
 
 @contextmanager
@@ -23,18 +28,24 @@ def atomic_dir(target: Path, **manifest: Any) -> Generator[Path]:
     """Yield a new folder beside `target` that takes its place when the block ends; after an error nothing is left.
 
     On the way out the manifest is written last, with `manifest` and the size and SHA-256 of every file; files and
-    folder are flushed to disk before the rename.
+    folder are flushed to disk before the rename. A disk that does not take it is a CheckpointError.
     """
     target = target.absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.tmp-{uuid4().hex[:8]}")
-    draft.mkdir()
+    draft = _aside(target, "tmp")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
         yield draft
         write_manifest(draft, manifest)
         _replace(draft, target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, (OSError, SafetensorError)):
+            raise CheckpointError(
+                f"could not be written: {error}",
+                where=str(target),
+                hint="what was saved before is untouched; make room, or write elsewhere",
+            ) from error
         raise
 
 
@@ -46,15 +57,54 @@ def write_manifest(folder: Path, entries: dict[str, Any]) -> None:
         if path.is_file() and path.name != MANIFEST
     }
     text = json.dumps({"format": FORMAT, **entries, "files": files}, indent=1)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(sealed(text.removesuffix("\n}")), encoding="utf-8")
     for path in folder.rglob("*"):
         flush(path)
     flush(folder)
 
 
+def sealed(body: str) -> str:
+    """Return the text of a manifest, given all but its closing brace, with the digest of that as its last entry."""
+    return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
+
+
+def _aside(target: Path, why: str) -> Path:
+    """Return a name beside a folder that no one takes for a checkpoint."""
+    return target.with_name(f".{target.name}.{why}-{uuid4().hex[:8]}")
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged folder so that nothing counts or overwrites it, and return where it is kept."""
+    kept = _aside(folder, "damaged")
+    folder.rename(kept)
+    return kept
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder; what a killed process leaves of it is not taken for a checkpoint, and is tidied."""
+    doomed = _aside(folder, "tmp")
+    try:
+        folder.rename(doomed)
+    except OSError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is the old one or the new one at any moment."""
+    draft = path.with_name(f".{path.name}.tmp-{uuid4().hex[:8]}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        flush(draft)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
 def _replace(draft: Path, target: Path) -> None:
     """Rename the draft to its target; an older folder of that name steps aside first and goes last."""
-    old = target.with_name(f".{target.name}.old-{uuid4().hex[:8]}")
+    old = _aside(target, "old")
     if target.exists():
         target.rename(old)
     try:
@@ -69,14 +119,19 @@ def _replace(draft: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def tidy(home: Path) -> None:
-    """Remove what killed writers left under a folder; what stepped aside for a folder that never came goes back."""
+def tidy(home: Path) -> list[str]:
+    """Remove what killed writers left under a folder, and return the names of what they had not finished.
+
+    What stepped aside for a folder that never came goes back.
+    """
     for old in home.glob(".*.old-*"):
         target = home / old.name[1:].rpartition(".old-")[0]
         if not target.exists() and is_complete(old):
             old.rename(target)
+    unfinished = sorted(path.name for path in home.glob(".*.tmp-*"))
     for left in [*home.glob(".*.old-*"), *home.glob(".*.tmp-*")]:
         shutil.rmtree(left, ignore_errors=True)
+    return unfinished
 
 
 def flush(path: Path) -> None:
@@ -114,12 +169,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"there is no {MANIFEST}: the folder is not a whole checkpoint", where=str(folder))
     try:
-        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode()
+        manifest: Any = json.loads(text)
         version = manifest["format"]
         names = [name for name, entry in manifest["files"].items() if (entry["bytes"], entry["sha256"])]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{MANIFEST} is damaged: {error}", where=str(folder)) from error
-    if version != FORMAT:
+    is_sealed = text == sealed(text.rpartition(_SEAL)[0])
+    if ("digest" in manifest or version == FORMAT) and not is_sealed:
+        raise CheckpointError(f"{MANIFEST} is damaged: it is not what its own digest says", where=str(folder))
+    if version not in READ:
         raise CheckpointError(
             f"has checkpoint format {version}; this polyjanus reads {FORMAT}",
             where=str(folder),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from polyjanus.core.checkpoints.atomic import MANIFEST, is_complete, read_manifest
+from polyjanus.core.checkpoints.atomic import MANIFEST, is_complete, read_manifest, verify
 from polyjanus.core.errors import CheckpointError, UsageError, suggest
 from polyjanus.core.settings import is_local
 
@@ -53,7 +53,9 @@ def _in_folder(folder: Path) -> Path:
         return folder
     found = newest(folder / CHECKPOINTS)
     if found is None:
-        raise CheckpointError("is neither a checkpoint nor a run with a complete one", where=str(folder))
+        raise CheckpointError(
+            f"is neither a checkpoint nor a run with a complete one: there is no {MANIFEST}", where=str(folder)
+        )
     return found
 
 
@@ -82,6 +84,26 @@ def complete(home: Path) -> Iterator[tuple[int, Path]]:
 def newest(home: Path) -> Path | None:
     """Return the complete checkpoint of the highest step: what stands for a run, and what it goes on from."""
     return next((path for _, path in complete(home)), None)
+
+
+def newest_sound(home: Path) -> tuple[Path | None, dict[Path, str]]:
+    """Return the newest checkpoint of which every byte is as it was written, and why each newer one is not it."""
+    faults: dict[Path, str] = {}
+    steps: list[tuple[int, str, Path]] = []
+    for path in sorted(home.glob("*")):
+        if path.is_dir() and not path.name.startswith("."):
+            try:
+                steps.append((-int(read_manifest(path).get("step", 0)), path.name, path))
+            except CheckpointError as error:
+                faults[path] = error.message
+    for _, _, path in sorted(steps):
+        try:
+            verify(path)
+        except CheckpointError as error:
+            faults[path] = error.message
+        else:
+            return path, faults
+    return None, faults
 
 
 def _from_hub(name: str) -> Path:

@@ -12,6 +12,7 @@ from polyjanus.core.cli.common import Session, echo, log, only_overrides
 from polyjanus.core.errors import TrainingError
 
 if TYPE_CHECKING:
+    import torch
     from rich.progress import Progress, TaskID
 
     from polyjanus.core.config.schema import PipelineConfig, StageConfig
@@ -46,7 +47,6 @@ def _train(
 ) -> None:
     """Train in this process, which may be one of several."""
     from polyjanus.core.assembling import find_device
-    from polyjanus.core.checkpoints.finding import CHECKPOINTS, newest, runs_of
     from polyjanus.core.config.resolved import resolved
     from polyjanus.core.training.loop import Training
 
@@ -56,11 +56,7 @@ def _train(
     folder: Path | None = options["folder"]
     splits = _open_data(loaded.config, home)
     if resume:
-        run = folder or next(iter(reversed(runs_of(yaml))), None)
-        checkpoint = newest(run / CHECKPOINTS) if run else None
-        if run is None or checkpoint is None:
-            raise TrainingError(f"{yaml} has no run to resume", hint=f"polyjanus train {yaml}")
-        log(f"resuming {checkpoint}")
+        run, checkpoint = _find_resumable(folder, yaml, ranks, find_device(options["device"]))
     else:
         made = _new_run(folder, yaml) if ranks.is_first else Path()
         run, checkpoint = Path(ranks.tell(str(made), find_device(options["device"]))), None
@@ -76,12 +72,41 @@ def _train(
         except (KeyboardInterrupt, SystemExit):
             place = ["--run", str(folder)] if folder else []
             again = f"polyjanus train {join([str(yaml), *overrides, *place, '--resume'])}"
-            log(f"stopped after step {training.progress.total} and saved; go on with: {again}")
+            log(_what_is_saved(run, training.progress.total, again))
             raise
         finally:
             _tell_bad_rows(training)
     if ranks.is_first:
         echo(str(run))
+
+
+def _find_resumable(folder: Path | None, yaml: Path, ranks: Ranks, device: torch.device) -> tuple[Path, Path]:
+    """Return the run to go on with and its checkpoint, which the first process looks for."""
+    from polyjanus.core.checkpoints.finding import runs_of
+    from polyjanus.core.training.resuming import find_resumable
+
+    run = folder or next(iter(reversed(runs_of(yaml))), None)
+    if run is None:
+        raise TrainingError(f"{yaml} has no run to resume", hint=f"polyjanus train {yaml}")
+    checkpoint = ""
+    if ranks.is_first:
+        found = find_resumable(run)
+        for line in found.passed_over:
+            log(f"passed over: {line}")
+        checkpoint = str(found.checkpoint)
+        log(f"resuming {checkpoint}")
+    return run, Path(ranks.tell(checkpoint, device))
+
+
+def _what_is_saved(run: Path, step: int, again: str) -> str:
+    """Return what a person who stopped a run should know: whether the last step was saved, and how to go on."""
+    from polyjanus.core.checkpoints.finding import CHECKPOINTS, complete
+
+    saved = next((number for number, _ in complete(run / CHECKPOINTS)), None)
+    if saved is None:
+        return f"stopped after step {step}; nothing had been saved"
+    what = "and saved" if saved == step else f"without saving; the last checkpoint is of step {saved}"
+    return f"stopped after step {step} {what}; go on with: {again}"
 
 
 def _open_data(config: PipelineConfig, home: Path) -> Splits:
@@ -104,8 +129,7 @@ def _tell_bad_rows(training: Training) -> None:
 
 
 def _open(session: Session, config: Any, home: Path, checkpoint: Path | None, device: str) -> Pipeline:
-    """Return the pipeline of the YAML, with the weights of a checkpoint if there is one."""
-    from polyjanus.core.checkpoints.atomic import verify
+    """Return the pipeline of the YAML, with the weights of a checkpoint that was verified, if there is one."""
     from polyjanus.core.checkpoints.components import load_components
     from polyjanus.core.pipeline import Pipeline
 
@@ -113,7 +137,6 @@ def _open(session: Session, config: Any, home: Path, checkpoint: Path | None, de
     for started in pipeline.started if checkpoint is None else ():
         log(str(started))
     if checkpoint is not None:
-        verify(checkpoint)
         load_components(pipeline.model, checkpoint)
     return pipeline
 
@@ -127,6 +150,8 @@ def _new_run(folder: Path | None, yaml: Path) -> Path:
             folder.mkdir(parents=True)
         except FileExistsError as error:
             raise TrainingError(f"{folder} exists", hint="add --resume to go on with it") from error
+        except OSError as error:
+            raise TrainingError(f"{folder} cannot be made: {error.strerror}", hint="name another with --run") from error
         return folder
     home = RUNS / yaml.stem
     number = 1
@@ -134,6 +159,8 @@ def _new_run(folder: Path | None, yaml: Path) -> Path:
         try:
             (home / str(number)).mkdir(parents=True)
         except FileExistsError:
+            if not (home / str(number)).is_dir():  # something else is in the way
+                raise
             number += 1
         else:
             return home / str(number)

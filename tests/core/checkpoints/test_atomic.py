@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from polyjanus.core.checkpoints.atomic import MANIFEST, atomic_dir, is_complete, read_manifest, verify
+from polyjanus.core.checkpoints.atomic import MANIFEST, atomic_dir, is_complete, read_manifest, sealed, verify
 from polyjanus.core.checkpoints.finding import newest
 from polyjanus.core.errors import CheckpointError
 from polyjanus.core.pipeline import Pipeline
@@ -98,15 +98,38 @@ def test_missing_and_cut_files_are_named(saved: Path, tmp_path: Path) -> None:
 
 
 def _edit(folder: Path, **changes: Any) -> None:
+    """Change entries as one who knows how manifests are sealed."""
     path = folder / MANIFEST
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    manifest = {**json.loads(path.read_text()), **changes}
+    del manifest["digest"]
+    path.write_text(sealed(json.dumps(manifest, indent=1).removesuffix("\n}")))
 
 
 def test_a_newer_format_says_what_to_install(tmp_path: Path) -> None:
     folder = _make(tmp_path / "x", 1)
-    _edit(folder, format=2)
-    with pytest.raises(CheckpointError, match="format 2; this polyjanus reads 1(.|\n)*install"):
+    _edit(folder, format=3)
+    with pytest.raises(CheckpointError, match="format 3; this polyjanus reads 2(.|\n)*install"):
         verify(folder)
+
+
+def test_a_manifest_of_the_first_format_is_still_read(tmp_path: Path) -> None:
+    folder = _make(tmp_path / "x", 1)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["digest"]
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "format": 1}))
+    assert verify(folder)["step"] == 1
+
+
+def test_any_byte_of_a_manifest_that_becomes_any_other_is_found(tmp_path: Path) -> None:
+    folder = _make(tmp_path / "x", 1)
+    whole = (folder / MANIFEST).read_bytes()
+    noise = random.Random(0)
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= noise.randrange(1, 256)
+        (folder / MANIFEST).write_bytes(changed)
+        with pytest.raises(CheckpointError, match="manifest.json is damaged|has checkpoint format"):
+            read_manifest(folder)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "inner/../../outside", "..\\outside"])
@@ -181,8 +204,8 @@ def test_a_disk_that_is_full_at_any_write_keeps_the_older_checkpoint(
             try:
                 tiny.save(home / "step-2", notes={"step": 2})
                 is_over = True
-            except OSError as error:
-                assert error.errno == errno.ENOSPC
+            except CheckpointError as error:
+                assert "could not be written: [Errno 28] No space left" in str(error)
         if not is_over:
             assert verify(home / "step-1")["step"] == 1
             found = newest(home)
@@ -205,7 +228,7 @@ def test_a_disk_that_is_full_while_replacing_keeps_one_whole_checkpoint(
             try:
                 _make(tmp_path / "x", 2, "new")
                 is_over = True
-            except OSError:
+            except CheckpointError:
                 pass
         assert verify(tmp_path / "x")["step"] in {1, 2}
         assert [path.name for path in tmp_path.iterdir()] == ["x"]
