@@ -131,11 +131,18 @@ class TrainingConfig(Settings):
     checkpoint_activations: bool = Field(
         default=False, description="compute the backbone's activations again in the backward pass: less memory, slower"
     )
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="decay of a moving average of what is trained, which is scored and saved"
+    )
     nonfinite: NonFiniteConfig = NonFiniteConfig()
     validation: ValidationConfig = ValidationConfig()
     save: SaveConfig = SaveConfig()
     init_from: dict[str, str] = Field(
         default_factory=dict, description="checkpoints, runs or hub ids by part, whose tensors it starts from"
+    )
+    kept: str | None = Field(
+        default=None,
+        description="folder of what `polyjanus precompute` kept; .polyjanus/kept beside the YAML when absent",
     )
     samples: Annotated[tuple[SampleConfig, ...], Field(strict=False)] = ()
     stages: Annotated[tuple[StageConfig, ...], Field(strict=False, min_length=1)]

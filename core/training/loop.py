@@ -20,6 +20,7 @@ from polyjanus.core.data.opening import Splits, open_splits
 from polyjanus.core.errors import DataError, PluginError, TrainingError
 from polyjanus.core.modules import Backbone
 from polyjanus.core.pipeline import Pipeline
+from polyjanus.core.training.averaging import Average, applied
 from polyjanus.core.training.feeding import Feed
 from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.holding import held
@@ -31,7 +32,7 @@ from polyjanus.core.training.samples import write_samples
 from polyjanus.core.training.saving import Saving
 from polyjanus.core.training.scoring import held_out_losses, score
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
-from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, step_seed
+from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, read_weights, step_seed
 from polyjanus.core.training.stopping import Stopping
 from polyjanus.core.training.watching import Watch
 
@@ -46,6 +47,7 @@ class Work:
     schedule: Schedule
     passes: Passes
     optimizer: torch.optim.Optimizer
+    average: Average | None
     meter: Meter
 
 
@@ -99,8 +101,8 @@ class Training:
         """Return the settings that a run must keep for its losses to stay the same."""
         dump = self.pipeline.config.model_dump(mode="json", serialize_as_any=True)
         del dump["evaluation"], dump["text"]["sampler"]
-        for name in ("save", "validation", "bad_rows", "samples"):
-            del dump["training"][name]
+        for name in ("save", "validation", "bad_rows", "samples", "kept"):
+            dump["training"].pop(name, None)
         for modality in dump["modalities"].values():
             cast("dict[str, Any]", modality["generate"] or {}).pop("sampler", None)
         return {**dump, "sizes": {name: len(sides[0]) for name, sides in self.splits.items()}}
@@ -135,7 +137,7 @@ class Training:
         self.display.stage(stage, first)
         for step in range(first, stage.steps):
             if self.ranks.agree(stopping.is_asked, self.device):
-                self.saving.save(self.progress, work.optimizer)
+                self.saving.save(self.progress, work.optimizer, work.average)
                 stopping.leave()
             set_modes(self.model, work.paths, moves_statistics=stage.objective == "reconstruct")
             cast(Any, torch).manual_seed(step_seed(self.config.seed, index, step) + self.ranks.rank)
@@ -143,13 +145,15 @@ class Training:
                 self._step(work, step)
             except (DataError, PluginError):  # raised before weights move, or after all of the step is done
                 if self.progress.total and self.ranks.world == 1:  # of several, the others know nothing of it
-                    self.saving.save(self.progress, work.optimizer)
+                    self.saving.save(self.progress, work.optimizer, work.average)
                 raise
         if not self._has_learned and self.progress.step == stage.steps and not first:
             raise TrainingError(f"no row of stage {stage.name!r} uses what it trains: {', '.join(work.paths)}")
+        if work.average is not None:
+            work.average.hand_over()
         self.progress.stage, self.progress.step = index + 1, 0
         if index + 1 == len(self.config.stages):
-            self.saving.save(self.progress, work.optimizer)
+            self.saving.save(self.progress, work.optimizer, None)
 
     def _begin(self, index: int) -> Work:
         """Freeze and free what a stage says, and make what its steps are done with."""
@@ -158,8 +162,11 @@ class Training:
         freeze_all_but(self.model, paths, self.paths)
         cast(Backbone, self.model.part("backbone")).checkpoint_activations(self.config.checkpoint_activations)
         optimizer = make_optimizer(self.model, stage, paths)
+        average = Average(self.model, self.config.ema) if self.config.ema else None
         if self.resumed_from is not None and self.progress.stage == index and self.progress.step:
             read_optimizer(self.resumed_from, optimizer)
+            if average is not None:
+                average.restore(read_weights(self.resumed_from))
         sizes = {name: len(self.splits[name][0]) for name in stage.mix}
         schedule = Schedule(self.config.seed, index, pattern(stage.mix), sizes, stage.batch)
         passes = Passes(
@@ -172,7 +179,7 @@ class Training:
             is_mixed=self.is_mixed,
         )
         meter = Meter(self.model, self.ranks, is_mixed=self.is_mixed)
-        return Work(index, stage, paths, schedule, passes, optimizer, meter)
+        return Work(index, stage, paths, schedule, passes, optimizer, average, meter)
 
     def _step(self, work: Work, step: int) -> None:
         started = time.perf_counter()
@@ -194,6 +201,8 @@ class Training:
         )
         if is_fine and self.watch.is_finite("gradient's norm", norm, where, total, places, found.sums):
             optimizer.step()
+            if work.average is not None:
+                work.average.update(step + 1)
         else:
             optimizer.zero_grad(set_to_none=True)
         self.progress.step, self.progress.total = step + 1, total
@@ -211,16 +220,18 @@ class Training:
         if work.stage.objective == "next" and (total % self.config.validation.every == 0 or is_over):
             self._validate(work)
             if self.ranks.is_first:
-                write_samples(self.pipeline, self.config.samples, self.folder, total, self.data_folder)
+                with applied(work.average):
+                    write_samples(self.pipeline, self.config.samples, self.folder, total, self.data_folder)
             self.ranks.wait()
         if total % self.config.save.every == 0:
-            self.saving.save(self.progress, work.optimizer)
+            self.saving.save(self.progress, work.optimizer, work.average)
 
     def _validate(self, work: Work) -> None:
         """Score the held-out rows of every data set, and keep the model if it is the best so far."""
         if not any(len(side) for _, side in self.splits.values()):
             return
-        losses = held_out_losses(self.model, self.feed, self.config.validation, self.ranks, self.progress.total)
+        with applied(work.average):
+            losses = held_out_losses(self.model, self.feed, self.config.validation, self.ranks, self.progress.total)
         found = score(losses, self.config.validation.best)
         is_best = found is not None and (self.progress.best is None or found < self.progress.best)
         named = {f"{name}.loss": value for name, value in losses.items()}
@@ -229,7 +240,7 @@ class Training:
         self._tell({"validation": named, "total": self.progress.total, "is_best": is_best, "bad_rows": bad})
         if is_best:
             self.progress.best = found
-            self.saving.save_best(self.progress, work.optimizer)
+            self.saving.save_best(self.progress, work.optimizer, work.average)
 
     def _tell(self, record: Record) -> None:
         if not self.ranks.is_first:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnkn
 from polyjanus.core.errors import CheckpointError
 
 FOLDER = "training"
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass
@@ -34,8 +35,17 @@ def step_seed(seed: int, stage: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, stage, step, 2]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def write_state(folder: Path, progress: Progress, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> None:
-    """Write progress, optimiser and settings under `training/` in a checkpoint folder."""
+def write_state(
+    folder: Path,
+    progress: Progress,
+    optimizer: torch.optim.Optimizer,
+    settings: dict[str, Any],
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Write progress, optimiser and settings under `training/` in a checkpoint folder.
+
+    `weights` are those that the optimiser goes on with, where the checkpoint holds their average.
+    """
     home = folder / FOLDER
     home.mkdir()
     state = optimizer.state_dict()
@@ -44,6 +54,8 @@ def write_state(folder: Path, progress: Progress, optimizer: torch.optim.Optimiz
         for name, value in entries.items():
             tensors[f"state.{index}.{name}"] = torch.as_tensor(value).contiguous()
     save_file(tensors, home / "optimizer.safetensors")
+    if weights is not None:
+        save_file({name: value.cpu().contiguous() for name, value in weights.items()}, home / WEIGHTS)
     text = json.dumps({"progress": asdict(progress), "groups": state["param_groups"], "settings": settings}, indent=1)
     (home / "state.json").write_text(text + "\n", encoding="utf-8")
 
@@ -67,6 +79,11 @@ def read_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
         _, index, name = key.split(".", 2)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the weights that the optimiser goes on with, where the checkpoint holds their average."""
+    return load_file(folder / FOLDER / WEIGHTS)
 
 
 def changes(before: Any, after: Any) -> Iterator[str]:
