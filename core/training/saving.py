@@ -12,6 +12,7 @@ from polyjanus.core.checkpoints.atomic import atomic_dir, remove, tidy
 from polyjanus.core.checkpoints.finding import BEST, CHECKPOINTS, complete
 from polyjanus.core.config.schema import TrainingConfig
 from polyjanus.core.pipeline import Pipeline
+from polyjanus.core.training.averaging import Average, applied
 from polyjanus.core.training.ranks import Ranks
 from polyjanus.core.training.state import Progress, write_state
 
@@ -37,11 +38,11 @@ class Saving:
         if self.ranks.is_first:
             tidy(self.home)
 
-    def save(self, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, progress: Progress, optimizer: torch.optim.Optimizer, average: Average | None) -> None:
         """Write a checkpoint of this step, once; older ones beyond the number to keep go."""
         if self.last == progress.total:
             return
-        self._write(self.home / f"step-{progress.total:07d}", progress, optimizer)
+        self._write(self.home / f"step-{progress.total:07d}", progress, optimizer, average)
         self.last = progress.total
         if not self.ranks.is_first:
             return
@@ -49,11 +50,13 @@ class Saving:
         for path in numbered[self.config.save.keep :]:
             remove(path)
 
-    def save_best(self, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+    def save_best(self, progress: Progress, optimizer: torch.optim.Optimizer, average: Average | None) -> None:
         """Write the checkpoint that takes the place of the best so far."""
-        self._write(self.home / BEST, progress, optimizer)
+        self._write(self.home / BEST, progress, optimizer, average)
 
-    def _write(self, target: Path, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+    def _write(
+        self, target: Path, progress: Progress, optimizer: torch.optim.Optimizer, average: Average | None
+    ) -> None:
         if not self.ranks.is_first:
             self.ranks.wait()
             return
@@ -64,7 +67,9 @@ class Saving:
             "steps": sum(stage.steps for stage in stages),
         }
         with atomic_dir(target, step=progress.total, training=training, **self.pipeline.manifest()) as draft:
-            self.pipeline.write(draft)
-            write_state(draft, progress, optimizer, self.fingerprint())
+            with applied(average):
+                self.pipeline.write(draft)
+            weights = None if average is None else average.weights()
+            write_state(draft, progress, optimizer, self.fingerprint(), weights)
         self.pipeline.plugins.manager.hook.checkpoint_saved(folder=target, step=progress.total)
         self.ranks.wait()
