@@ -1,4 +1,4 @@
-"""Whether a model type can be a backbone: tried out on one layer of it with weights of its own."""
+"""Whether a model type can be a backbone: tried out on one layer of each kind with weights of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ VOCABULARY = 32
 TOLERANCE = 1e-3
 LOUD = 20.0
 """Factor of the head's weights, so that a cap on the logits shows."""
+WINDOW = 3
+"""Positions of a sliding window, where there is one, so that six of them show it."""
 
 
 @torch.no_grad()
@@ -23,7 +25,7 @@ def fault_of(config: Any, wrap: Callable[[Any, Any], Backbone]) -> str | None:
     """Return why a model type cannot be a backbone, or None if it can; `wrap` makes the backbone of a transformer."""
     try:
         with torch.device("cpu"):
-            model = _one_layer(config)
+            model = _small(config)
             ids = torch.randint(1, VOCABULARY, (1, 6), generator=torch.Generator().manual_seed(1))
             whole = model(input_ids=ids, use_cache=False).logits
             embeddings = model.get_input_embeddings()(ids)
@@ -34,6 +36,8 @@ def fault_of(config: Any, wrap: Callable[[Any, Any], Backbone]) -> str | None:
                 return "its logits are not its head applied to its transformer's output"
             if not _close(backbone(embeddings[:, :3], positions[:, :3]), hidden[:, :3]):
                 return "earlier positions see later ones"
+            if not _close(backbone(embeddings, positions, torch.ones(1, 6, 6, dtype=torch.bool).tril()), hidden):
+                return "it sees other positions with an attention mask than without"
             documents = torch.tensor([[0, 0, 0, 1, 1, 1]])
             packed = backbone(embeddings, positions % 3, causal_mask(documents))
             if not _close(backbone(embeddings[:, 3:], positions[:, :3]), packed[:, 3:]):
@@ -48,14 +52,17 @@ def first_sentence(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__).partition(". ")[0]
 
 
-def _one_layer(config: Any) -> Any:
-    """Return a language model of the same type with one layer and few words."""
-    depth = config.num_hidden_layers
+def _small(config: Any) -> Any:
+    """Return a language model of the same type with one layer of each kind, few words and a narrow window."""
+    depth, kinds = config.num_hidden_layers, getattr(config, "layer_types", None) or [None]
+    kept = [place for place, kind in enumerate(kinds) if kind not in kinds[:place]]
     settings = {
-        name: value[:1] if isinstance(value, list) and len(value) == depth else value
+        name: [value[place] for place in kept] if isinstance(value, list) and len(value) == depth else value
         for name, value in config.to_dict().items()
     }
-    settings |= {"num_hidden_layers": 1, "vocab_size": VOCABULARY, "pad_token_id": None}
+    settings |= {"num_hidden_layers": len(kept), "vocab_size": VOCABULARY, "pad_token_id": None}
+    if settings.get("sliding_window"):
+        settings["sliding_window"] = WINDOW
     settings.pop("model_type")
     small = hf.library().AutoConfig.for_model(config.model_type, **settings)
     model = hf.library().AutoModelForCausalLM.from_config(small, attn_implementation="sdpa").eval()

@@ -104,6 +104,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"model_type": "granite", **{k: v for k, v in SMALL.items() if k != "head_dim"}, "logits_scaling": 4.0},
         "'granite' cannot be.*logits are not its head",
     ),
+    "documents leak in a later layer": (
+        {
+            "model_type": "lfm2",
+            **{k: v for k, v in SMALL.items() if k != "head_dim"},
+            "layer_types": ["full_attention", "conv"],
+        },
+        "'lfm2' cannot be.*does not keep to an attention mask",
+    ),
     "no attention": (
         {"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "vocab_size": 64},
         "'mamba' cannot be",
@@ -132,7 +140,11 @@ def test_a_model_whose_parts_do_not_add_up_is_refused_by_name(name: str, device:
     assert caught.value.paths == ("backbone",)
 
 
-@pytest.mark.parametrize("model_type", ["olmo2", "phi3", "granite, embedding_multiplier: 3.0"])
+UNTESTED = ["olmo2", "phi3, sliding_window: 4", "granite, embedding_multiplier: 3.0"]
+UNTESTED += ["olmo3, sliding_window: 4, layer_types: [full_attention, sliding_attention]"]
+
+
+@pytest.mark.parametrize("model_type", UNTESTED)
 def test_an_untested_model_whose_parts_add_up_is_taken(make_tiny: Any, tmp_path: Any, model_type: str) -> None:
     from polyjanus.core.pipeline import Pipeline
 
