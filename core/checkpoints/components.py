@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from polyjanus.core.errors import CheckpointError
 
 INDEX = "model.safetensors.index.json"
+LOW_RANK = (".lora_A.", ".lora_B.")
+"""Stand in the names of the two factors of a low-rank update."""
 
 
 @dataclass
@@ -36,6 +38,11 @@ def component_of(key: str, paths: Iterable[str]) -> str:
     return max((path for path in paths if key.startswith(f"{path}.")), key=len)
 
 
+def is_low_rank(name: str) -> bool:
+    """Tell whether a tensor is a factor of a low-rank update."""
+    return any(part in name for part in LOW_RANK)
+
+
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
     """Return the state dict in which a tensor that stands under several names has its first only."""
     seen: set[tuple[Any, ...]] = set()
@@ -53,13 +60,15 @@ def save_components(
 ) -> dict[str, str]:
     """Write `components/<path>.safetensors` and the index; return the file of each component.
 
-    `dtype` is how floating tensors are stored; None keeps theirs.
+    Low-rank updates go to `components/<path>.lora.safetensors`. `dtype` is how floating tensors are stored; None keeps
+    theirs.
     """
     known = list(paths)
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in unique_state(model).items():
         stored = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
-        groups.setdefault(component_of(name, known), {})[name] = stored.detach().cpu().contiguous()
+        home = component_of(name, known) + (".lora" if is_low_rank(name) else "")
+        groups.setdefault(home, {})[name] = stored.detach().cpu().contiguous()
     (folder / "components").mkdir(exist_ok=True)
     files: dict[str, str] = {}
     weight_map: dict[str, str] = {}

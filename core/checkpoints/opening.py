@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from polyjanus.core.checkpoints.atomic import read_manifest, verify
 from polyjanus.core.checkpoints.components import read_components
 from polyjanus.core.checkpoints.finding import find_checkpoint
 from polyjanus.core.checkpoints.formats import Keeps
+from polyjanus.core.checkpoints.merging import merged, without_lora
 from polyjanus.core.config.reading import read_pipeline
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import ConfigError
@@ -43,7 +45,9 @@ def open_checkpoint(source: str | Path, registries: Registries, *, is_verified: 
         return Opened(folder, foreign.type, config, lambda keeps: reader.tensors(folder, keeps))
     if is_verified:
         verify(folder)
-    return Opened(folder, OURS, _read_saved(folder, registries), lambda keeps: read_components(folder, keeps))
+    config = _read_saved(folder, registries)
+    stored = partial(read_components, folder)
+    return Opened(folder, OURS, without_lora(config), lambda keeps: merged(stored, config, keeps))
 
 
 def _read_saved(folder: Path, registries: Registries) -> PipelineConfig:

@@ -113,6 +113,15 @@ class SampleConfig(Settings):
     max_tokens: int = Field(default=64, gt=0, description="text tokens, at most")
 
 
+class LoraConfig(Settings):
+    """Low-rank updates of a component's linear layers, trained in place of the component itself (LoRA)."""
+
+    rank: int = Field(default=16, gt=0)
+    alpha: float = Field(default=32.0, gt=0, description="the update is scaled by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    modules: Strings = Field(default=("*",), min_length=1, description="globs of linear layers, such as '*_proj'")
+
+
 class TrainingConfig(Settings):
     """The curriculum and how it is run."""
 
@@ -133,6 +142,9 @@ class TrainingConfig(Settings):
     )
     ema: float | None = Field(
         default=None, gt=0, lt=1, description="decay of a moving average of what is trained, which is scored and saved"
+    )
+    lora: dict[str, LoraConfig] = Field(
+        default_factory=dict, description="components by glob of which a stage trains low-rank updates alone"
     )
     nonfinite: NonFiniteConfig = NonFiniteConfig()
     validation: ValidationConfig = ValidationConfig()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from polyjanus.core import hf
-from polyjanus.core.config.schema import PipelineConfig
+from polyjanus.core.config.schema import LoraConfig, PipelineConfig
 from polyjanus.core.manager import load_plugins
 from polyjanus.core.model.building import Parts, add_marks, build_parts
 from polyjanus.core.registry import Registries
@@ -46,6 +46,12 @@ class UnifiedConfig(hf.PreTrainedConfig):
             if modality.get("generate"):
                 weights[f"{name}.generate"] = float(modality["generate"].get("loss_weight", 1.0))
         return weights
+
+    def lora(self) -> dict[str, LoraConfig]:
+        """Return the low-rank updates by glob of component paths."""
+        training: dict[str, Any] = (self.pipeline or {}).get("training") or {}
+        blocks: dict[str, Any] = training.get("lora") or {}
+        return {glob: LoraConfig.model_validate(block) for glob, block in blocks.items()}
 
     def assemble(self, registries: Registries | None = None) -> Parts:
         """Build the parts anew, marks included."""

@@ -16,6 +16,7 @@ from polyjanus.core.config.reading import Loaded
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import WiringError
 from polyjanus.core.model.building import Parts, add_marks, build_parts
+from polyjanus.core.model.lora import count_values, find_layers
 from polyjanus.core.modules import Backbone
 from polyjanus.core.registry import Registries
 from polyjanus.core.sequence.spans import Vocabulary
@@ -63,6 +64,11 @@ class Wiring:
             counts[path] = sum(parameter.numel() for parameter in new)
         return counts
 
+    def updates(self) -> dict[str, int]:
+        """Return the number of values of each component's low-rank updates."""
+        settings = self.pipeline.training.lora if self.pipeline.training else {}
+        return count_values(find_layers(self.parts.modules, settings))
+
     def cache_bytes_per_position(self) -> int:
         """Return the bytes of keys and values that one position of one row takes, in float32."""
         backbone = cast(Backbone, self.parts.modules["backbone"])
@@ -73,16 +79,17 @@ class Wiring:
         if self.pipeline.training is None:
             return []
         counts = self.parameters()
+        updates = self.updates()
         memory: list[StageMemory] = []
         for stage in self.pipeline.training.stages:
             trained = chosen(stage.train, list(counts))
-            values = sum(counts[path] for path in trained)
+            values = sum(updates.get(path, counts[path]) for path in trained)
             memory.append(
                 StageMemory(
                     stage.name,
                     tuple(trained),
                     values,
-                    weights=sum(counts.values()) * FLOAT32,
+                    weights=(sum(counts.values()) + sum(updates.values())) * FLOAT32,
                     gradients=values * FLOAT32,
                     optimizer=values * ADAM,
                 )
@@ -136,7 +143,10 @@ def check_wiring(loaded: Loaded, registries: Registries) -> Wiring:
                 generated = loaded.config.generated()
                 add_marks(wiring.parts, Vocabulary.of(tokens, wiring.parts.vocab_size, generated))
     if not wiring.faults:
-        wiring.faults += _untrained_stages(loaded.config, wiring.parts.modules)
+        wiring.faults += [
+            *_untrained_stages(loaded.config, wiring.parts.modules),
+            *_useless_updates(loaded.config, wiring.parts.modules),
+        ]
     return wiring
 
 
@@ -171,6 +181,23 @@ def _untrained_stages(config: PipelineConfig, modules: Mapping[str, nn.Module]) 
                 )
             )
     return faults
+
+
+def _useless_updates(config: PipelineConfig, modules: Mapping[str, nn.Module]) -> list[WiringError]:
+    """Return a fault for low-rank updates that match nothing, or that no stage trains."""
+    training = config.training
+    if training is None:
+        return []
+    try:
+        found = find_layers(modules, training.lora)
+    except WiringError as error:
+        return [error]
+    trained = {path for stage in training.stages for path in chosen(stage.train, list(modules))}
+    return [
+        WiringError(f"{path} has low-rank updates, but no stage trains it", paths=["training.lora"])
+        for path in found
+        if path not in trained
+    ]
 
 
 def human(count: float) -> str:

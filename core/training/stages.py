@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from polyjanus.core.checkpoints.components import is_low_rank
 from polyjanus.core.config.schema import StageConfig, selects
 from polyjanus.core.errors import TrainingError
 from polyjanus.core.model.unified import UnifiedModel
@@ -17,8 +18,10 @@ from polyjanus.core.model.unified import UnifiedModel
 def freeze_all_but(model: UnifiedModel, paths: Sequence[str], known: Sequence[str]) -> list[str]:
     """Make the parameters of `paths` trainable and all others frozen; return the names of the trainable ones.
 
-    A tensor that two components share must be wholly in or wholly out.
+    A tensor that two components share must be wholly in or wholly out. Of a component with low-rank updates these alone
+    are trained.
     """
+    updated = {path for path in known if model.has(path) and _has_low_rank(model.part(path))}
     owners: dict[int, list[str]] = {}
     for path in known:
         if model.has(path):
@@ -34,12 +37,17 @@ def freeze_all_but(model: UnifiedModel, paths: Sequence[str], known: Sequence[st
             )
     trained: list[str] = []
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(path in paths for path in owners.get(id(parameter), [])))
+        mine = [path for path in owners.get(id(parameter), []) if path in paths]
+        parameter.requires_grad_(any(path not in updated or is_low_rank(name) for path in mine))
         if parameter.requires_grad:
             trained.append(name)
     if not trained:
         raise TrainingError(f"nothing to train: {', '.join(paths)} have no parameters")
     return trained
+
+
+def _has_low_rank(module: nn.Module) -> bool:
+    return any(is_low_rank(name) for name, _ in module.named_parameters())
 
 
 def set_modes(model: UnifiedModel, paths: Sequence[str], *, moves_statistics: bool) -> None:
