@@ -62,11 +62,11 @@ def _train(
         run, checkpoint = Path(ranks.tell(str(made), find_device(options["device"]))), None
         if ranks.is_first:
             (run / "pipeline.yaml").write_text(resolved(loaded), encoding="utf-8")
-    pipeline = _open(session, loaded.config, home, checkpoint, options["device"])
+    pipeline = _build(session, loaded.config, home, checkpoint is None, options["device"])
     with _Bar(options["quiet"] or not ranks.is_first) as bar:
         training = Training(pipeline, run, home, bar, splits, ranks)
         if checkpoint is not None:
-            training.resume(checkpoint)
+            _resume(training, checkpoint)
         try:
             training.run()
         except (KeyboardInterrupt, SystemExit):
@@ -123,22 +123,30 @@ def _open_data(config: PipelineConfig, home: Path) -> Splits:
 
 def _tell_bad_rows(training: Training) -> None:
     quarantine = training.feed.quarantine
-    if counts := quarantine.counts():
+    quarantine.gather()
+    if training.ranks.is_first and (counts := quarantine.counts()):
         found = ", ".join(f"{count} of {name}" for name, count in counts.items())
         log(f"bad rows: {found}; they are in {quarantine.file}")
 
 
-def _open(session: Session, config: Any, home: Path, checkpoint: Path | None, device: str) -> Pipeline:
-    """Return the pipeline of the YAML, with the weights of a checkpoint that was verified, if there is one."""
-    from polyjanus.core.checkpoints.components import load_components
+def _build(session: Session, config: Any, home: Path, is_new: bool, device: str) -> Pipeline:
+    """Return the pipeline of the YAML with fresh weights."""
     from polyjanus.core.pipeline import Pipeline
 
     pipeline = Pipeline.from_config(config, home, plugins=session.plugins(), device=device)
-    for started in pipeline.started if checkpoint is None else ():
+    for started in pipeline.started if is_new else ():
         log(str(started))
-    if checkpoint is not None:
-        load_components(pipeline.model, checkpoint)
     return pipeline
+
+
+def _resume(training: Training, checkpoint: Path) -> None:
+    """Go on from a checkpoint that was verified; its weights are read once its settings are known to be the same."""
+    from polyjanus.core.checkpoints.components import load_components
+
+    training.resume(checkpoint)
+    load_components(training.model, checkpoint)
+    if training.progress.stage == len(training.config.stages):
+        log(f"all {training.progress.total} steps were done; there is nothing left to train")
 
 
 def _new_run(folder: Path | None, yaml: Path) -> Path:
