@@ -17,6 +17,10 @@ class LinearHead(LogitsHead):
         """Return logits (R, K', V) of hidden (R, d)."""
         return self.output(hidden).unflatten(-1, self.shape)
 
+    def last_layer(self, hidden: Tensor) -> tuple[Tensor, nn.Linear]:
+        """Return the hidden states and the one layer."""
+        return hidden, self.output
+
 
 class MlpHead(LogitsHead):
     """Logits by Linear, GELU, Linear (Janus: `output_mlp_projector` is `hidden`, `vision_head` is `output`)."""
@@ -31,3 +35,7 @@ class MlpHead(LogitsHead):
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits (R, K', V) of hidden (R, d)."""
         return self.output(self.activation(self.hidden(hidden))).unflatten(-1, self.shape)
+
+    def last_layer(self, hidden: Tensor) -> tuple[Tensor, nn.Linear]:
+        """Return what GELU gives and the layer after it."""
+        return self.activation(self.hidden(hidden)), self.output
