@@ -18,6 +18,18 @@ Grid = tuple[int, ...]
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What a component once gave for an item, in place of what would be prepared: codes (N, K) or features (N, d)."""
+
+    values: Tensor
+    grid: Grid | None = None
+
+
+Item = Prepared | Kept
+"""One item of a sequence."""
+
+
+@dataclass(frozen=True)
 class Features:
     """Features of several items: `values` (ΣN, d), one item after the other, `lengths` (B,) as integers."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -66,6 +66,13 @@ class Modality(ABC, Generic[M, C]):
             drawn = drawn.round().clip(limits.min, limits.max)
         packed[name] = drawn.astype(values.dtype)
         return self.unpack(packed)
+
+    def files_of(self, path: Path) -> Sequence[Path] | None:
+        """Return every file that `load` reads for a path, or None where a file may name others that cannot be told.
+
+        What was computed from a file is used again as long as the bytes of these files are the same.
+        """
+        return None if path.is_dir() else (path,)
 
     def accepts(self, source: Any) -> bool:
         """Tell whether a bare object, handed over without a type, is plainly of this modality."""

@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from polyjanus.core.features import Features as Features
 from polyjanus.core.features import Grid as Grid
+from polyjanus.core.features import Item as Item
+from polyjanus.core.features import Kept as Kept
 from polyjanus.core.features import Prepared as Prepared
 from polyjanus.core.features import group_equal_shapes as group_equal_shapes
 from polyjanus.core.features import in_groups as in_groups
+from polyjanus.core.losses import fused_cross_entropy, is_fused
 
 
 class Encoder(nn.Module, ABC):
@@ -243,11 +246,26 @@ class LogitsHead(Head):
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits (R, K', V) of hidden (R, d)."""
 
+    def last_layer(self, hidden: Tensor) -> tuple[Tensor, nn.Linear] | None:
+        """Return what the last linear layer takes (R, h), and that layer (K' · V, h), if logits are just its product.
+
+        A head that tells lets large losses be computed without holding its logits.
+        """
+        return None
+
     def loss(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the summed cross-entropy and the number of codes."""
+        count = torch.tensor(targets.numel())
+        last = self.last_layer(hidden)
+        if last is not None and is_fused(len(targets), getattr(last[1], "out_features", 0), last[1]):
+            states, layer = last
+            columns = targets.shape[-1]
+            bias = cast("Tensor | None", layer.bias)
+            biases = [None] * columns if bias is None else bias.chunk(columns)
+            parts = zip(layer.weight.chunk(columns), biases, targets.unbind(-1), strict=True)
+            return torch.stack([fused_cross_entropy(states, *part) for part in parts]).sum(), count
         logits = self.logits(hidden).flatten(0, 1).float()
-        flat = targets.flatten()
-        return nn.functional.cross_entropy(logits, flat, reduction="sum"), torch.tensor(flat.numel())
+        return nn.functional.cross_entropy(logits, targets.flatten(), reduction="sum"), count
 
     def sample(
         self,

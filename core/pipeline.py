@@ -16,6 +16,7 @@ from polyjanus.core.checkpoints.assigning import assign_tensors
 from polyjanus.core.checkpoints.atomic import atomic_dir
 from polyjanus.core.checkpoints.components import save_components, unique_state
 from polyjanus.core.checkpoints.formats import Exported
+from polyjanus.core.checkpoints.merging import merged_state, without_lora
 from polyjanus.core.checkpoints.opening import YAML, Opened, open_checkpoint
 from polyjanus.core.checkpoints.starting import Started, start_from
 from polyjanus.core.config.document import write_yaml
@@ -28,8 +29,10 @@ from polyjanus.core.generation.choosing import Request
 from polyjanus.core.generation.engine import Engine
 from polyjanus.core.generation.events import Event
 from polyjanus.core.generation.stepping import way_of
+from polyjanus.core.keeping.keeper import Keeper, find_home
 from polyjanus.core.manager import Plugins, load_plugins
 from polyjanus.core.model.config import UnifiedConfig
+from polyjanus.core.model.lora import inject
 from polyjanus.core.modules import Sampler
 from polyjanus.core.prompts import Prompt, as_messages
 from polyjanus.core.reply import Reply
@@ -82,8 +85,10 @@ class Pipeline:
         fill(built, config, folder, plugins.registries)
         sources = config.training.init_from if config.training else {}
         started = start_from(built.model, sources, folder, plugins.registries)
+        inject(built.parts.modules, config.training.lora if config.training else {}, seed)
         pipeline = cls(config, built, plugins)
         pipeline.started = started
+        pipeline.keep(find_home(config, folder))
         return pipeline.to(device)
 
     @classmethod
@@ -118,6 +123,7 @@ class Pipeline:
             )
         pipeline = cls(config, built, plugins, whole)
         pipeline.source, pipeline.engine.step = opened.folder, step
+        pipeline.keep(find_home(config, Path(source).parent, opened.folder))
         return pipeline._take(opened, device, dtype)
 
     def _take(self, opened: Opened, device: str, dtype: str) -> Pipeline:
@@ -150,6 +156,10 @@ class Pipeline:
             self.model.get_submodule(owner).register_buffer(last, value.to(place), persistent=False)
         self.model.eval()
         return self
+
+    def keep(self, home: Path | None) -> None:
+        """Use what `polyjanus precompute` kept in a folder from now on, or nothing."""
+        self.compiler = replace(self.compiler, keeper=None if home is None else Keeper(cast(Any, self), home))
 
     @property
     def tokenizer(self) -> TextTokenizer:
@@ -251,7 +261,7 @@ class Pipeline:
         if not self.is_whole:
             raise UsageError("a pipeline that was read in part cannot be exported", hint="read all inputs and outputs")
         resolved = cast(UnifiedConfig, self.model.config).pipeline_of(self.plugins.registries)
-        return Exported(resolved, self.tokenizer, unique_state(self.model))
+        return Exported(without_lora(resolved), self.tokenizer, merged_state(unique_state(self.model), resolved))
 
     def write(self, folder: Path, *, dtype: torch.dtype | None = None) -> None:
         """Write the files of a checkpoint, the manifest excepted, into an existing folder."""
@@ -281,11 +291,8 @@ class Pipeline:
         for path, settings in self.parts.resolved.items():
             entry = self.plugins.registries.of(settings.kind).entry(settings.type)
             origin = entry.origin
-            components[path] = {
-                "type": settings.type,
-                "distribution": origin.distribution,
-                "version": origin.version,
-            }
+            made_by = {"distribution": origin.distribution, "version": origin.version}
+            components[path] = {"type": settings.type, **made_by}
         return {"components": components}
 
 

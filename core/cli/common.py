@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +77,18 @@ def echo_json(value: Any) -> None:
 def log(text: str) -> None:
     """Write a line that is not a result to stderr."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def progress_bar(name: str, total: int, *, is_quiet: bool = False) -> Generator[Callable[[], None]]:
+    """Show a bar on stderr, where that is a terminal, and yield what moves it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=is_quiet or not console.is_terminal) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda: progress.advance(task)
 
 
 def note_unfinished(folder: Path) -> None:

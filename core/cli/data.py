@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, echo_json, log, only_overrides
+from polyjanus.core.cli.common import Session, echo, echo_json, log, only_overrides, progress_bar
 from polyjanus.core.errors import ConfigError, DataError, PolyjanusError, UsageError, suggest
 
 if TYPE_CHECKING:
@@ -107,21 +105,9 @@ def _check(name: str, loaded: Loaded, compiler: Compiler, limit: int | None) -> 
         report.error = str(error)
         return report
     report.allowed = bad_rows_config(config).allowed(len(source))
-    with _bar(name, min(len(source), limit or len(source))) as tick:
+    with progress_bar(name, min(len(source), limit or len(source))) as tick:
         check_rows(report, source, row_compiler(config, compiler), seed=seed, limit=limit, tick=tick)
     return report
-
-
-@contextmanager
-def _bar(name: str, total: int) -> Generator[Callable[[], None]]:
-    """Show a bar on stderr, where that is a terminal, and yield what moves it."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=total)
-        yield lambda: progress.advance(task)
 
 
 def _notes(loaded: Loaded, reports: list[SourceReport]) -> list[str]:
@@ -147,11 +133,12 @@ def _print(report: SourceReport, limit: int | None) -> None:
         lost = f"{report.dropped_items} items and {report.dropped_positions} positions would be dropped"
         echo(f"  longer than max_tokens ({report.max_tokens}): {report.over} rows; {lost}")
     duplicates = [f"{place} ({count} times)" for place, count in report.places.items() if count > 1]
-    _print_some("the same place", duplicates)
-    _print_some(f"bad rows ({report.allowed} allowed)", [f"{bad['place']}: {bad['reason']}" for bad in report.bad])
+    print_some("the same place", duplicates)
+    print_some(f"bad rows ({report.allowed} allowed)", [f"{bad['place']}: {bad['reason']}" for bad in report.bad])
 
 
-def _print_some(title: str, lines: list[str]) -> None:
+def print_some(title: str, lines: list[str]) -> None:
+    """Print a title with the number of lines, and the first of them; nothing where there are none."""
     if lines:
         echo(f"  {title}: {len(lines)}")
     for line in lines[:SHOWN]:

@@ -17,6 +17,7 @@ COMMANDS = {
     "chat": "Talk to a model in the terminal.",
     "init": "Write a pipeline for the data in a folder.",
     "train": "Train a pipeline.",
+    "precompute": "Compute codes and features once, before training.",
     "eval": "Score a trained model.",
     "report": "Draw a run as one HTML page.",
     "convert": "Write a checkpoint anew in another format.",

@@ -9,10 +9,31 @@ import torch
 from torch import Tensor, nn
 
 from polyjanus.core.errors import PluginError, PolyjanusError
-from polyjanus.core.modules import Codec, Encoder, Features
+from polyjanus.core.modules import Codec, Encoder, Features, Item, Kept
 
 
-def encoded_features(encoder: Encoder, items: Sequence[Any]) -> Features:
+def encoded_features(encoder: Encoder, items: Sequence[Item]) -> Features:
+    """Return the features of items: those that are kept, and the encoder's of all others."""
+    fresh = [item for item in items if not isinstance(item, Kept)]
+    if len(fresh) == len(items):
+        return _computed_features(encoder, fresh)
+    computed = _computed_features(encoder, fresh) if fresh else None
+    rest = iter(computed.split() if computed else ())
+    grids = iter(computed.grids or [None] * len(fresh) if computed else ())
+    values = [item.values if isinstance(item, Kept) else next(rest) for item in items]
+    every = [item.grid if isinstance(item, Kept) else next(grids) for item in items]
+    known = [grid for grid in every if grid is not None]
+    return Features.of(values, known if len(known) == len(every) else None)
+
+
+def encoded_codes(codec: Codec, items: Sequence[Item]) -> list[Tensor]:
+    """Return the codes of items: those that are kept, and the codec's of all others."""
+    fresh = [item for item in items if not isinstance(item, Kept)]
+    rest = iter(_computed_codes(codec, fresh) if fresh else ())
+    return [item.values if isinstance(item, Kept) else next(rest) for item in items]
+
+
+def _computed_features(encoder: Encoder, items: Sequence[Any]) -> Features:
     """Return the features of items, after comparing them with the encoder's width and token counts."""
     features = _called(encoder, "forward", items)
     name = f"{_place(encoder)}.forward"
@@ -30,7 +51,7 @@ def encoded_features(encoder: Encoder, items: Sequence[Any]) -> Features:
     return features
 
 
-def encoded_codes(codec: Codec, items: Sequence[Any]) -> list[Tensor]:
+def _computed_codes(codec: Codec, items: Sequence[Any]) -> list[Tensor]:
     """Return the codes of items, after comparing them with the codec's code books and counts."""
     codes = _called(codec, "encode", items)
     name = f"{_place(codec)}.encode"

@@ -12,10 +12,13 @@ from torch.nn import functional
 
 from polyjanus.core import hf
 from polyjanus.core.checkpoints.assigning import attach
+from polyjanus.core.errors import SequenceError
+from polyjanus.core.losses import fused_cross_entropy, is_fused
 from polyjanus.core.model.building import Marks, Parts
 from polyjanus.core.model.checks import check_adapted, encoded_codes, encoded_features
 from polyjanus.core.model.config import UnifiedConfig
-from polyjanus.core.modules import Adaptor, Backbone, Codec, CodeEmbedding, Encoder, Features, Head
+from polyjanus.core.model.lora import inject
+from polyjanus.core.modules import Adaptor, Backbone, Codec, CodeEmbedding, Encoder, Features, Head, Kept
 from polyjanus.core.sequence.packing import IGNORED, Batch, causal_mask
 
 Sums = dict[str, tuple[Tensor, Tensor]]
@@ -44,12 +47,15 @@ class UnifiedModel(hf.PreTrainedModel):
 
     def __init__(self, config: UnifiedConfig, parts: Parts | None = None) -> None:
         super().__init__(config)  # type: ignore[no-untyped-call]
+        is_whole = parts is None
         parts = parts or config.assemble()
         self.vocabulary = config.vocabulary_of()
         self.layouts = parts.layouts
         self.samplers = parts.samplers
         self.modalities = parts.modalities
         self.loss_weights = config.loss_weights()
+        if is_whole and (lora := config.lora()):  # a caller who gives the parts adds these once they are filled
+            inject(parts.modules, lora, seed=0)
         attach(self, parts.modules)
         self.post_init()
         self.all_tied_weights_keys = shared_names(self)
@@ -143,6 +149,9 @@ class UnifiedModel(hf.PreTrainedModel):
         encoder = cast(Encoder, self.part(f"{modality}.understand.encoder"))
         adaptor = cast(Adaptor, self.part(f"{modality}.understand.adaptor"))
         is_frozen = not any(parameter.requires_grad for parameter in encoder.parameters())
+        if not is_frozen and torch.is_grad_enabled() and any(isinstance(item, Kept) for item in block["items"]):
+            hint = "what was computed before cannot train it: compile the rows after it was made trainable"
+            raise SequenceError("an encoder that is trained was given kept features", where=modality, hint=hint)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not is_frozen):
             features = encoded_features(encoder, block["items"])
         width = cast(Backbone, self.part("backbone")).width
@@ -185,8 +194,20 @@ class UnifiedModel(hf.PreTrainedModel):
 
     def _text_loss(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         chosen = targets != IGNORED
-        logits = self.text_logits(hidden[chosen]).float()
-        return functional.cross_entropy(logits, targets[chosen], reduction="sum"), chosen.sum()
+        states, wanted, head = hidden[chosen], targets[chosen], self.part("text.head")
+        if is_fused(len(wanted), self.vocabulary.size, head):
+            return fused_cross_entropy(states, *self._text_product(cast(nn.Linear, head)), wanted), chosen.sum()
+        logits = self.text_logits(states).float()
+        return functional.cross_entropy(logits, wanted, reduction="sum"), chosen.sum()
+
+    def _text_product(self, head: nn.Linear) -> tuple[Tensor, Tensor | None]:
+        """Return the matrix (V, d) behind the logits of text and marks, and its bias (V,) if there is one."""
+        bias = cast("Tensor | None", head.bias)
+        if not self.vocabulary.num_marks:
+            return head.weight, bias
+        weight = torch.cat([head.weight, cast(Marks, self.part("marks")).head.weight.to(head.weight.dtype)])
+        spare = self.vocabulary.num_marks
+        return weight, None if bias is None else functional.pad(bias, (0, spare))
 
     def _media_loss(
         self, modality: str, hidden: Tensor, frames: Tensor, block: Mapping[str, Any]

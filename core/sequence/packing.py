@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from polyjanus.core.features import Kept
 from polyjanus.core.sequence.spans import TokenSequence
 
 IGNORED = -100
@@ -81,7 +82,8 @@ def _place_items(media: dict[str, Any], sequence: TokenSequence, row: int, offse
         block = media.setdefault(
             f"{span.modality}.{span.pathway}", {"items": [], "rows": [], "starts": [], "lengths": [], "learned": []}
         )
-        block["items"].append(dict(sequence.items[span.item]))
+        item = sequence.items[span.item]
+        block["items"].append(item if isinstance(item, Kept) else dict(item))
         block["rows"].append(row)
         block["starts"].append(offset + span.start)
         block["lengths"].append(span.length)
@@ -96,6 +98,8 @@ def to_device(value: Any, device: torch.device) -> Any:
     """Return a batch, or any part of it, with its tensors on a device."""
     if isinstance(value, Tensor):
         return value.to(device)
+    if isinstance(value, Kept):
+        return Kept(value.values.to(device), value.grid)
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, Any]", value)
         return {name: to_device(entry, device) for name, entry in entries.items()}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from polyjanus.core.decoding.decoder import Decoder
 from polyjanus.core.errors import PolyjanusError, SequenceError
 from polyjanus.core.modality import Modality
-from polyjanus.core.modules import Adaptor, Codec, Encoder, Layout, Prepared
+from polyjanus.core.modules import Adaptor, Codec, Encoder, Item, Kept, Layout, Prepared
 from polyjanus.core.sequence.messages import MediaPart, Message, Pathway, Pathways, read_messages
 from polyjanus.core.sequence.template import MediaPiece, Piece, SpecialPiece, Template, TextPiece
 from polyjanus.core.sequence.tokenizer import TextTokenizer
@@ -70,7 +70,7 @@ class TokenSequence:
     ids: list[int] = field(default_factory=list[int])
     learned: list[bool] = field(default_factory=list[bool])
     spans: list[Span] = field(default_factory=list[Span])
-    items: list[Prepared] = field(default_factory=list[Prepared])
+    items: list[Item] = field(default_factory=list[Item])
     dropped: list[str] = field(default_factory=list[str])
 
     def __len__(self) -> int:
@@ -95,6 +95,10 @@ class Understanding:
         prepared = self.encoder.prepare(media)
         return prepared, self.adaptor.num_tokens(*self.encoder.num_tokens(prepared))[0]
 
+    def length(self, kept: Kept) -> int:
+        """Return the number of positions that kept features take."""
+        return self.adaptor.num_tokens(kept.values.shape[0], kept.grid)[0]
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -107,6 +111,22 @@ class Generation:
         """Return the tensors of one medium and the number of its positions."""
         prepared = self.codec.prepare(media)
         return prepared, self.layout.num_steps(self.codec.num_codes(prepared))
+
+    def length(self, kept: Kept) -> int:
+        """Return the number of positions that kept codes take."""
+        return self.layout.num_steps(kept.values.shape[0])
+
+
+Load = Callable[..., Any]
+"""From modality, source, start and duration to a medium."""
+
+
+class Keeper(Protocol):
+    """Whoever knows what components gave for items before."""
+
+    def look(self, part: MediaPart, load: Load, *, is_prompt: bool) -> tuple[Kept | None, Any]:
+        """Return what is kept for a part, if anything is, and its medium where it had to be loaded to find out."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,8 @@ class Compiler:
     generations: Mapping[str, Generation]
     decoder: Decoder | None = None
     """What loads files; without one they are loaded in this process."""
+    keeper: Keeper | None = None
+    """What knows codes and features that were computed before."""
 
     def compile(self, messages: Sequence[Mapping[str, Any]], *, is_prompt: bool = False) -> TokenSequence:
         """Return the sequence of messages; a prompt ends where the assistant begins to speak."""
@@ -130,7 +152,7 @@ class Compiler:
         swallow_left = False
         for run in _runs(self.template.pieces(typed, is_prompt=is_prompt)):
             if isinstance(run, MediaPiece):
-                self._add_media(sequence, run)
+                self._add_media(sequence, run, is_prompt=is_prompt)
             elif isinstance(run, SpecialPiece):
                 token = self.tokenizer.require(run.token, f"template's {run.token!r}")
                 sequence.add([token], [run.is_learned])
@@ -149,16 +171,16 @@ class Compiler:
         ids, starts = self.tokenizer.encode(text, is_first=not sequence.ids)
         sequence.add(ids, [run.is_learned_at(start + shift) for start in starts])
 
-    def _add_media(self, sequence: TokenSequence, piece: MediaPiece) -> None:
+    def _add_media(self, sequence: TokenSequence, piece: MediaPiece, *, is_prompt: bool) -> None:
         part, name = piece.part, piece.part.modality
-        prepared, length = self._prepare(part)
+        item, length = self._prepare(part, is_prompt=is_prompt)
         is_marked = name in self.vocabulary.begins
         is_generated = part.pathway == "generate"
         if is_marked:
             sequence.add([self.vocabulary.begins[name]], [is_generated and piece.is_learned])
         learned = is_generated and piece.is_learned
         sequence.spans.append(Span(name, part.pathway, len(sequence), length, len(sequence.items), learned, is_marked))
-        sequence.items.append(prepared)
+        sequence.items.append(item)
         sequence.add([0] * length, [False] * length)
         if is_marked:
             sequence.add([self.vocabulary.ends[name]], [False])
@@ -169,11 +191,17 @@ class Compiler:
             return self.modalities[modality].load(source, start, duration)
         return self.decoder.load(modality, source, start, duration)
 
-    def _prepare(self, part: MediaPart) -> tuple[Prepared, int]:
+    def _prepare(self, part: MediaPart, *, is_prompt: bool) -> tuple[Item, int]:
+        pathway = (self.generations if part.pathway == "generate" else self.understandings)[part.modality]
+        media: Any = None
         try:
-            media = self.load(part.modality, part.source, part.start, part.duration)
-            pathway = self.generations if part.pathway == "generate" else self.understandings
-            return pathway[part.modality].prepare(media)
+            if self.keeper is not None:
+                kept, media = self.keeper.look(part, self.load, is_prompt=is_prompt)
+                if kept is not None:
+                    return kept, pathway.length(kept)
+            if media is None:
+                media = self.load(part.modality, part.source, part.start, part.duration)
+            return pathway.prepare(media)
         except PolyjanusError:
             raise
         except Exception as error:

@@ -23,6 +23,8 @@ QUIETEST, LOUDEST = 1e-7, 1e-3
 """Volts: the standard deviation that half of the channels of scalp EEG have at least, and at most."""
 DIVISORS = {"microvolts": 1e6, "millivolts": 1e3, "nanovolts": 1e9}
 """How many of a unit are a volt."""
+ALONE = (".edf", ".bdf", ".gdf", ".nedf")
+"""Formats of one file; headers of others name further files."""
 EXAMPLE = ("Fp1", "Fp2", "C3", "C4", "P7", "P8", "O1", "O2")
 ALPHA_HZ = 10.0
 
@@ -138,6 +140,10 @@ class EegModality(SignalModality[Recording, Any]):
         noise = np.random.default_rng(0).normal(size=(len(names), len(times)))
         volts = 2e-5 * back * np.sin(2 * np.pi * ALPHA_HZ * times) + 5e-6 * noise
         return Recording(volts.astype(np.float32), float(self.sample_rate), tuple(names), positions)
+
+    def files_of(self, path: Path) -> Sequence[Path] | None:
+        """Return the file alone where its format has no others beside it."""
+        return (path,) if path.suffix.lower() in ALONE else None
 
     def accepts(self, source: Any) -> bool:
         """Tell whether an object is a recording, or MNE's Raw or Epochs."""

@@ -1,0 +1,1 @@
+"""What frozen components gave for items, kept on disk and used again; nothing here knows a modality."""
