@@ -26,15 +26,16 @@ from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.holding import held
 from polyjanus.core.training.log import LOG, Display, Record, append, trim_log
 from polyjanus.core.training.measuring import Meter
+from polyjanus.core.training.memory import fitting
 from polyjanus.core.training.passes import Passes
 from polyjanus.core.training.ranks import Ranks
-from polyjanus.core.training.samples import write_samples
+from polyjanus.core.training.samples import LINES, SAMPLES, write_samples
 from polyjanus.core.training.saving import Saving
 from polyjanus.core.training.scoring import held_out_losses, score
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
 from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, read_weights, step_seed
 from polyjanus.core.training.stopping import Stopping
-from polyjanus.core.training.watching import Watch
+from polyjanus.core.training.watching import NON_FINITE, Watch
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,12 @@ class Training:
                 hint="repeat the overrides that the run was started with, or start a new run",
             )
         self.resumed_from, self.saving.last = checkpoint, self.progress.total
-        if self.ranks.is_first:
-            trim_log(self.folder / LOG, self.progress.total)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the settings that a run must keep for its losses to stay the same."""
         dump = self.pipeline.config.model_dump(mode="json", serialize_as_any=True)
         del dump["evaluation"], dump["text"]["sampler"]
-        for name in ("save", "validation", "bad_rows", "samples", "kept"):
+        for name in ("save", "validation", "bad_rows", "samples", "kept", "checkpoint_activations"):
             dump["training"].pop(name, None)
         for modality in dump["modalities"].values():
             cast("dict[str, Any]", modality["generate"] or {}).pop("sampler", None)
@@ -110,16 +109,23 @@ class Training:
     def run(self) -> None:
         """Train all stages that are left; a first SIGINT or SIGTERM ends the step, saves and leaves."""
         self._check_shares()
-        self.feed.quarantine.restore(self.progress.total)
-        self.ranks.wait()
-        self.feed.quarantine.gather()
-        hooks = self.pipeline.plugins.manager.hook
-        hooks.run_started(folder=self.folder, resumed=self.resumed_from is not None)
         with held(self.folder) if self.ranks.is_first else nullcontext(), Stopping() as stopping:
             self.saving.tidy()
+            self._forget_what_was_not_saved()
+            hooks = self.pipeline.plugins.manager.hook
+            hooks.run_started(folder=self.folder, resumed=self.resumed_from is not None)
             for index in range(self.progress.stage, len(self.config.stages)):
                 self._run_stage(index, stopping)
         self.model.eval()
+
+    def _forget_what_was_not_saved(self) -> None:
+        """Take out of the run's lists what it wrote after the step that it goes on from."""
+        if self.resumed_from is not None and self.ranks.is_first:
+            for name in (LOG, NON_FINITE, f"{SAMPLES}/{LINES}"):
+                trim_log(self.folder / name, self.progress.total)
+        self.feed.quarantine.restore(self.progress.total)
+        self.ranks.wait()
+        self.feed.quarantine.gather()
 
     def _check_shares(self) -> None:
         """Refuse steps that have no row for some process."""
@@ -191,10 +197,12 @@ class Training:
         sequences = [example.sequence for example in examples]
         taken = [example.draw for example in examples] if self.ranks.world == 1 else draws
         optimizer.zero_grad(set_to_none=True)
-        found = work.passes.run(sequences)
-        self._has_learned |= found.has_learned
         where, total = f"step {step + 1} of stage {stage.name!r}", self.progress.total + 1
         places = [self.feed.place(draw) for draw in taken]
+        mine = [(len(example.sequence), self.feed.place(example.draw)) for example in examples]
+        with fitting(where, self.model, self.config, stage, lambda: mine, lambda: self._save_in_need(work)):
+            found = work.passes.run(sequences)
+        self._has_learned |= found.has_learned
         is_fine = self.watch.is_finite("loss", found.loss, where, total, places, found.sums)
         norm = torch.nn.utils.clip_grad_norm_(
             [p for p in self.model.parameters() if p.requires_grad], stage.clip or float("inf")
@@ -213,6 +221,15 @@ class Training:
         cost = work.meter.record(sequences, found.places, seconds)
         self._tell({**record, "lr": rate, "grad_norm": float(norm), **cost, "seconds": round(seconds, 4)})
         self._on_schedule(work)
+
+    def _save_in_need(self, work: Work) -> str:
+        """Save what was learned before a step that failed, and return what was done."""
+        if self.ranks.world > 1:  # the others know nothing of it
+            return "the run goes on from its last checkpoint"
+        if not self.progress.total:
+            return "nothing had been learned"
+        self.saving.save(self.progress, work.optimizer, work.average)
+        return f"step {self.progress.total} is saved"
 
     def _on_schedule(self, work: Work) -> None:
         """Validate and save where it is time to."""

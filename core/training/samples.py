@@ -10,6 +10,7 @@ from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.training.log import append
 
 SAMPLES = "samples"
+LINES = "samples.jsonl"
 
 
 def write_samples(pipeline: Pipeline, prompts: tuple[SampleConfig, ...], run: Path, total: int, folder: Path) -> None:
@@ -30,4 +31,4 @@ def write_samples(pipeline: Pipeline, prompts: tuple[SampleConfig, ...], run: Pa
             (home / f"{stem}.preview.png").write_bytes(modality.preview(part["media"]))
             names = {"path": f"{stem}{modality.suffixes[0]}", "preview": f"{stem}.preview.png"}
             kept.append({"type": part["type"], **names})
-        append(home / "samples.jsonl", {"total": total, "prompt": sample.prompt, "parts": kept})
+        append(home / LINES, {"total": total, "prompt": sample.prompt, "parts": kept})

@@ -1,5 +1,6 @@
 """What a run goes on from: never a damaged checkpoint, and never silently an older one."""
 
+import json
 import os
 import platform
 import random
@@ -214,3 +215,30 @@ def test_there_is_nothing_to_go_on_from_where_no_run_is(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="holds no checkpoint to go on from"):
         find_resumable(tmp_path / "x")
     assert [path.name for path in (tmp_path / "x").iterdir()] == [LOCK]
+
+
+def test_samples_of_steps_that_are_done_again_are_listed_once(runs: Any, quiet: Any) -> None:
+    samples = "training.samples=[{prompt: hi, max_tokens: 2}]"
+
+    def die() -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        runs.training("x", samples, "training.save.every=3", display=quiet({5: die})).run()
+    shutil.rmtree(runs.home / "x" / CHECKPOINTS / BEST)
+    runs.training("x", samples, resume=True).run()
+    lines = (runs.home / "x" / "samples" / "samples.jsonl").read_text().splitlines()
+    totals = [json.loads(line)["total"] for line in lines]
+    assert totals == sorted(set(totals)) and {4, 8} <= set(totals)
+
+
+def test_a_run_that_is_refused_touches_nothing_of_the_one_that_is_going_on(runs: Any) -> None:
+    runs.training("x").run()
+    (runs.home / "x" / "bad_rows.jsonl").write_text("what the other has just written")
+    with (runs.home / "x" / "log.jsonl").open("a") as file:
+        file.write('{"total": 9}\n')
+    second = runs.training("x", resume=True)
+    before = {path: path.read_bytes() for path in _files(runs.home / "x") if path.name != LOCK}
+    with held(runs.home / "x"), pytest.raises(TrainingError, match="another process"):
+        second.run()
+    assert before == {path: path.read_bytes() for path in _files(runs.home / "x") if path.name != LOCK}
