@@ -90,6 +90,18 @@ def offline() -> Generator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
+@contextmanager
+def quiet() -> Generator[None]:
+    """Hold back the library's warnings, where it warns of what does not matter here."""
+    logging = library().utils.logging
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def config_of(architecture: dict[str, Any] | None, pretrained: str | None, revision: str | None = None) -> Any:
     """Return a transformers config, from settings or from a local or cached checkpoint; never runs remote code."""
     package = library()

@@ -8,15 +8,20 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
 
 
+FETCHED = {"janus_pro_1b_lora"}
+"""Examples that begin with weights from the hub, which tests do not fetch."""
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_validates_and_fits(path: Path, plugins: Any) -> None:
     from polyjanus.core.config.reading import read_pipeline
     from polyjanus.core.model.wiring import check_wiring
 
-    assert not check_wiring(read_pipeline(path, plugins.registries), plugins.registries).faults
+    overrides = ["pretrained=null"] if path.stem in FETCHED else []
+    assert not check_wiring(read_pipeline(path, plugins.registries, overrides), plugins.registries).faults
 
 
-WAITING = {"janus_pro_1b", "janus_pro_7b", "janus_recipe", "janus_pro_recipe", "senses"}
+WAITING = {"janus_pro_1b", "janus_pro_7b", "janus_pro_1b_lora", "janus_recipe", "janus_pro_recipe", "senses"}
 """Examples that wait for published weights, or for the user's own data."""
 TRAINED = [path for path in EXAMPLES if path.stem not in WAITING]
 
@@ -107,3 +112,14 @@ def test_a_part_that_is_neither_pretrained_nor_trained_is_told(plugins: Any) -> 
     wiring = check_wiring(read_pipeline(path, plugins.registries, forgotten), plugins.registries)
     assert wiring.left_fresh()[0] == "motion.generate.embedding"
     assert "note: motion.understand.encoder is neither pretrained nor trained by any stage" in wiring.memory_report()
+
+
+def test_tuning_janus_pro_1b_fits_on_24_gb(plugins: Any) -> None:
+    from polyjanus.core.config.reading import read_pipeline
+    from polyjanus.core.model.wiring import check_wiring
+
+    path = next(path for path in EXAMPLES if path.stem == "janus_pro_1b_lora")
+    loaded = read_pipeline(path, plugins.registries, ["pretrained=null"])
+    (stage,) = check_wiring(loaded, plugins.registries).stages()
+    assert stage.total < 16e9 and stage.weights > 8e9
+    assert stage.parameters < 90e6

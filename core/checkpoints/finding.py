@@ -119,7 +119,12 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision or None))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+        said = str(error).splitlines()[0]
+        if "outgoing traffic has been disabled" in said:
+            said = f"nothing was asked of the network; fetch it once: hf download {repository}"
+        else:
+            said = f"the hub said: {said}"
         raise UsageError(
             f"{name!r} is no path, no shipped pipeline and could not be fetched from the hub",
-            hint=f"shipped: {', '.join(shipped()) or 'none'}; the hub said: {str(error).splitlines()[0]}",
+            hint=f"shipped: {', '.join(shipped()) or 'none'}; {said}",
         ) from error

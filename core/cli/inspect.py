@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -62,25 +61,6 @@ def parts_of(wiring: Wiring) -> list[dict[str, Any]]:
     return rows
 
 
-def positions_of(wiring: Wiring) -> dict[str, int]:
-    """Return how many positions one item of each pathway takes; an example stands for what is understood."""
-    from polyjanus.core.modules import Adaptor, Codec, Encoder
-
-    parts = wiring.parts
-    positions: dict[str, int] = {}
-    for name, modality in wiring.pipeline.modalities.items():
-        if modality.understand:
-            encoder = cast(Encoder, parts.modules[f"{name}.understand.encoder"])
-            adaptor = cast(Adaptor, parts.modules[f"{name}.understand.adaptor"])
-            with suppress(NotImplementedError):  # a modality need not have an example
-                prepared = encoder.prepare(parts.modalities[name].example())
-                positions[f"{name}.understand"] = adaptor.num_tokens(*encoder.num_tokens(prepared))[0]
-        if modality.generate:
-            codec = cast(Codec, parts.modules[f"{name}.generate.codec"])
-            positions[f"{name}.generate"] = parts.layouts[name].num_steps(codec.max_codes)
-    return positions
-
-
 def _print(wiring: Wiring, rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -92,9 +72,9 @@ def _print(wiring: Wiring, rows: list[dict[str, Any]]) -> None:
     total = sum(row["parameters"] for row in rows)
     table.add_row("total", "", f"{total:,}", "", "")
     Console(highlight=False, width=120).print(table)
-    for path, count in positions_of(wiring).items():
+    for path, count in wiring.positions().items():
         echo(f"{path}: {count} positions per item")
-    echo("memory, besides activations:")
+    echo("memory, estimated:")
     echo(wiring.memory_report())
 
 

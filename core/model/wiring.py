@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -13,37 +15,16 @@ from torch import nn
 from polyjanus.core import hf
 from polyjanus.core.assembling import build_tokenizer
 from polyjanus.core.config.reading import Loaded
-from polyjanus.core.config.schema import PipelineConfig
+from polyjanus.core.config.schema import PipelineConfig, StageConfig, TrainingConfig
 from polyjanus.core.errors import WiringError
 from polyjanus.core.model.building import Parts, add_marks, build_parts
-from polyjanus.core.model.lora import count_values, find_layers
-from polyjanus.core.modules import Backbone
+from polyjanus.core.model.lora import find_layers
+from polyjanus.core.model.memory import FLOAT32, Costs, StageMemory
+from polyjanus.core.modules import Adaptor, Backbone, Codec, Encoder, Prepared
 from polyjanus.core.registry import Registries
 from polyjanus.core.sequence.spans import Vocabulary
 from polyjanus.core.sequence.tokenizer import TextTokenizer
 from polyjanus.core.training.globs import chosen
-
-FLOAT32 = 4
-"""Bytes of a value."""
-ADAM = 8
-"""Bytes of optimiser state per trained value: two moments in float32."""
-
-
-@dataclass(frozen=True)
-class StageMemory:
-    """Bytes that a stage holds besides activations."""
-
-    name: str
-    trained: tuple[str, ...]
-    parameters: int
-    weights: int
-    gradients: int
-    optimizer: int
-
-    @property
-    def total(self) -> int:
-        """Return the sum."""
-        return self.weights + self.gradients + self.optimizer
 
 
 @dataclass
@@ -64,37 +45,45 @@ class Wiring:
             counts[path] = sum(parameter.numel() for parameter in new)
         return counts
 
-    def updates(self) -> dict[str, int]:
-        """Return the number of values of each component's low-rank updates."""
-        settings = self.pipeline.training.lora if self.pipeline.training else {}
-        return count_values(find_layers(self.parts.modules, settings))
-
     def cache_bytes_per_position(self) -> int:
         """Return the bytes of keys and values that one position of one row takes, in float32."""
         backbone = cast(Backbone, self.parts.modules["backbone"])
         return 2 * backbone.num_layers * backbone.kv_width * FLOAT32
 
+    def positions(self) -> dict[str, int]:
+        """Return how many positions one item of each pathway takes; an example stands for what is understood."""
+        found: dict[str, int] = {}
+        for name, modality in self.pipeline.modalities.items():
+            if modality.understand and (prepared := self._examples().get(f"{name}.understand.encoder")) is not None:
+                encoder = cast(Encoder, self.parts.modules[f"{name}.understand.encoder"])
+                adaptor = cast(Adaptor, self.parts.modules[f"{name}.understand.adaptor"])
+                found[f"{name}.understand"] = adaptor.num_tokens(*encoder.num_tokens(prepared))[0]
+            if modality.generate:
+                codec = cast(Codec, self.parts.modules[f"{name}.generate.codec"])
+                found[f"{name}.generate"] = self.parts.layouts[name].num_steps(codec.max_codes)
+        return found
+
+    def _examples(self) -> dict[str, Prepared]:
+        """Return the tensors of an example for each encoder whose modality has one."""
+        found: dict[str, Prepared] = {}
+        for path, module in self.parts.modules.items():
+            if isinstance(module, Encoder):
+                with suppress(NotImplementedError):
+                    found[path] = module.prepare(self.parts.modalities[path.partition(".")[0]].example())
+        return found
+
+    def costs(self) -> Costs:
+        """Return what the parts cost in training."""
+        parts = self.parts
+        return Costs(parts.modules, parts.layouts, self.parameters(), self.positions(), self._examples())
+
     def stages(self) -> list[StageMemory]:
-        """Return what each training stage holds, in float32."""
-        if self.pipeline.training is None:
+        """Return what each training stage holds on one device."""
+        training = self.pipeline.training
+        if training is None:
             return []
-        counts = self.parameters()
-        updates = self.updates()
-        memory: list[StageMemory] = []
-        for stage in self.pipeline.training.stages:
-            trained = chosen(stage.train, list(counts))
-            values = sum(updates.get(path, counts[path]) for path in trained)
-            memory.append(
-                StageMemory(
-                    stage.name,
-                    tuple(trained),
-                    values,
-                    weights=(sum(counts.values()) + sum(updates.values())) * FLOAT32,
-                    gradients=values * FLOAT32,
-                    optimizer=values * ADAM,
-                )
-            )
-        return memory
+        costs = self.costs()
+        return [costs.stage(stage, training) for stage in training.stages]
 
     def left_fresh(self) -> list[str]:
         """Return the components whose weights are drawn and then never trained, where there is a curriculum."""
@@ -116,15 +105,30 @@ class Wiring:
         lines: list[str] = []
         for stage in self.stages():
             fits = "" if limit is None else (" · fits" if stage.total <= limit else f" · OVER {human(limit)}")
+            rows = f"{stage.rows} rows of some {stage.positions // stage.rows} positions"
             lines.append(
                 f"  {stage.name}: {human(stage.total)} = weights {human(stage.weights)} + gradients"
-                f" {human(stage.gradients)} + optimiser {human(stage.optimizer)}, activations on top{fits}"
+                f" {human(stage.gradients)} + optimiser {human(stage.optimizer)} + activations"
+                f" {human(stage.activations)} ({rows}){fits}"
             )
+            if limit is not None and stage.total > limit:
+                lines.append(f"    {self._remedy(stage.name, limit)}")
         weights = sum(self.parameters().values()) * FLOAT32
         per_position = self.cache_bytes_per_position()
         lines.append(f"  inference: weights {human(weights)}, cache {human(per_position)} per position and row")
         lines += [f"  note: {path} is neither pretrained nor trained by any stage" for path in self.left_fresh()]
         return "\n".join(lines)
+
+    def _remedy(self, name: str, limit: int) -> str:
+        """Return what would make a stage fit."""
+        training = cast(TrainingConfig, self.pipeline.training)
+        index = [stage.name for stage in training.stages].index(name)
+        settings = self.costs().advice(training.stages[index], training, limit)
+        if settings is None:
+            return "no setting makes it fit: take a smaller backbone, a larger device, or several (docs/scaling.md)"
+        of_stage = StageConfig.model_fields
+        homes = [f"stages.{index}." if each.partition("=")[0] in of_stage else "" for each in settings]
+        return "it fits with " + " ".join(shlex.quote(f"training.{h}{s}") for h, s in zip(homes, settings, strict=True))
 
 
 def check_wiring(loaded: Loaded, registries: Registries) -> Wiring:

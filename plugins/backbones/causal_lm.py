@@ -84,7 +84,8 @@ class CausalBackbone(Backbone):
         """Compute the activations of each layer again in the backward pass, or keep them."""
         named = "activation" if hasattr(self.transformer, "activation_checkpointing_enable") else "gradient"
         if is_on:
-            getattr(self.transformer, f"{named}_checkpointing_enable")({"use_reentrant": False})
+            with hf.quiet():  # it misses the text embedding, which is a component of its own
+                getattr(self.transformer, f"{named}_checkpointing_enable")({"use_reentrant": False})
         else:
             getattr(self.transformer, f"{named}_checkpointing_disable")()
 

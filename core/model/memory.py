@@ -1,0 +1,227 @@
+"""How much memory a stage of training takes, and which settings would make it fit; nothing is computed, only counted.
+
+What the backward pass needs is found by a forward pass on the meta device, in which every tensor that autograd saves is
+noted. An estimate: kernels need room to work in, and allocators waste some.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from polyjanus.core.config.schema import LoraConfig, StageConfig, TrainingConfig
+from polyjanus.core.losses import FUSED_FROM
+from polyjanus.core.model.lora import count_values, find_layers
+from polyjanus.core.modules import Backbone, Encoder, Layout
+from polyjanus.core.training.globs import chosen
+
+FLOAT32, BFLOAT16 = 4, 2
+"""Bytes of a value."""
+ADAM = 8
+"""Bytes of AdamW's state per trained value: two moments in float32. Adafactor's are too few to count."""
+PER_LOGIT = 10
+"""Bytes per logit: as it comes, in float32, and its gradient."""
+TEXT = 128
+"""Positions of text that are expected beside an item."""
+LENGTHS = (64, 128)
+"""Two lengths at which a forward pass is tried, so that what grows with the square of the length can be told apart."""
+
+
+Choice = tuple[StageConfig, TrainingConfig]
+Change = Callable[[Choice], Choice]
+Changes = dict[str, Change]
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """Bytes that a stage holds."""
+
+    name: str
+    trained: tuple[str, ...]
+    parameters: int
+    """Values that are trained."""
+    rows: int
+    """Rows of one pass."""
+    positions: int
+    """Positions expected in one pass."""
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """What the backward pass needs, logits included."""
+
+    @property
+    def total(self) -> int:
+        """Return the sum."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+class Costs:
+    """What the parts of a pipeline on the meta device cost; `positions` are those of one item of each pathway."""
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        layouts: Mapping[str, Layout],
+        counts: Mapping[str, int],
+        positions: Mapping[str, int],
+        examples: Mapping[str, Any],
+    ) -> None:
+        self.modules, self.layouts, self.counts, self.positions = modules, layouts, counts, positions
+        self.examples = examples
+        self._known: dict[tuple[Any, ...], float] = {}
+
+    def stage(self, stage: StageConfig, training: TrainingConfig) -> StageMemory:
+        """Return what a stage holds on one device; where `precision` is auto, bfloat16 is assumed."""
+        trained = chosen(stage.train, list(self.counts))
+        updates = self.updates(training.lora)
+        values = sum(updates.get(path, self.counts[path]) for path in trained)
+        rows = -(-stage.batch // stage.accumulate)
+        longest = min(TEXT + max(self.positions.values(), default=0), training.max_tokens)
+        return StageMemory(
+            stage.name,
+            tuple(trained),
+            values,
+            rows,
+            rows * longest,
+            weights=(sum(self.counts.values()) + sum(updates.values()) + (values if training.ema else 0)) * FLOAT32,
+            gradients=values * FLOAT32,
+            optimizer=values * ADAM if stage.optimizer == "adamw" else 0,
+            activations=int(self._activations(trained, training, rows, rows * longest)),
+        )
+
+    def updates(self, lora: Mapping[str, LoraConfig]) -> dict[str, int]:
+        """Return the number of values of each component's low-rank updates."""
+        return count_values(find_layers(self.modules, lora))
+
+    def _activations(self, trained: Sequence[str], training: TrainingConfig, rows: int, positions: int) -> float:
+        is_mixed = training.precision != "float32"
+        dtype = torch.bfloat16 if is_mixed else torch.float32
+        kept = self._per_position(dtype, training.checkpoint_activations)
+        total = positions * kept
+        if training.checkpoint_activations:  # one layer at a time is computed again
+            total += positions * self._per_position(dtype, False) / self._backbone.num_layers
+        elif is_mixed:  # the matrices as autocast rounded them
+            total += self.counts["backbone"] * BFLOAT16
+        total += rows * sum(self._per_item(path, dtype) for path in trained if path.endswith(".encoder"))
+        return total + self._logits(positions)
+
+    @property
+    def _backbone(self) -> Backbone:
+        return cast(Backbone, self.modules["backbone"])
+
+    def _per_position(self, dtype: torch.dtype, is_checkpointed: bool) -> float:
+        """Return the bytes that the backbone keeps per position, what a fused attention does not keep left out."""
+        key = (dtype, is_checkpointed)
+        if key not in self._known:
+            module = copy.deepcopy(self._backbone).to(dtype).train().requires_grad_(False)
+            module.checkpoint_activations(is_checkpointed)
+
+            def forward(length: int) -> Tensor:
+                given = torch.empty(1, length, module.width, dtype=dtype, device="meta", requires_grad=True)
+                places = torch.empty(1, length, dtype=torch.long, device="meta")
+                return module(given, places, torch.empty(1, length, length, dtype=torch.bool, device="meta"))
+
+            short, long = (saved_bytes(module, lambda n=length: forward(n)) / length for length in LENGTHS)
+            self._known[key] = max(2 * short - long, 0.0)  # a + b · N at 64 and 128 gives a
+        return self._known[key]
+
+    def _per_item(self, path: str, dtype: torch.dtype) -> float:
+        """Return the bytes that a trained encoder keeps per item; 0 where its modality has no example."""
+        if (path, dtype) not in self._known:
+            self._known[path, dtype] = 0.0
+            module = copy.deepcopy(cast(Encoder, self.modules[path])).train()
+            with suppress(Exception):  # a plugin's forward may look at values, which the meta device has not
+                example = self.examples[path]
+                items = [{name: value.to("meta") for name, value in example.items()}]
+                self._known[path, dtype] = saved_bytes(module, lambda: module(items).values) * dtype.itemsize / FLOAT32
+        return self._known[path, dtype]
+
+    def _logits(self, positions: int) -> float:
+        sizes = [layout.cardinality * layout.width for layout in self.layouts.values()]
+        sizes += [getattr(self.modules["text.head"], "out_features", 0)] if "text.head" in self.modules else []
+        return PER_LOGIT * min(positions * max(sizes, default=0), FUSED_FROM)
+
+    def advice(self, stage: StageConfig, training: TrainingConfig, limit: int) -> list[str] | None:
+        """Return the fewest settings found, as overrides by last names, that make a stage fit; None if none do."""
+        changes = _changes(stage, training, self.modules)
+
+        def fits(names: Iterable[str]) -> bool:
+            choice = (stage, training)
+            for name in names:
+                choice = changes[name](choice)
+            return self.stage(*choice).total <= limit
+
+        names = list(changes)
+        count = next((n for n in range(1, len(names) + 1) if fits(names[:n])), None)
+        if count is None:
+            return None
+        needed = names[:count]
+        for name in names[: count - 1]:
+            fewer = [each for each in needed if each != name]
+            needed = fewer if fits(fewer) else needed
+        return self._with_fewest_passes(needed, fits, stage, changes)
+
+    def _with_fewest_passes(
+        self, needed: list[str], fits: Callable[[Iterable[str]], bool], stage: StageConfig, changes: Changes
+    ) -> list[str]:
+        """Return settings in which a step is done in no more passes than it takes to fit."""
+        most = f"accumulate={stage.batch}"
+        count = 2 * stage.accumulate
+        while most in needed and count < stage.batch:
+            fewer = f"accumulate={count}"
+            changes[fewer] = _of_stage(accumulate=count)
+            swapped = [fewer if name == most else name for name in needed]
+            if fits(swapped):
+                return swapped
+            count *= 2
+        return needed
+
+
+def _changes(stage: StageConfig, training: TrainingConfig, modules: Mapping[str, nn.Module]) -> Changes:
+    """Return what may be changed, from what costs a little time to what changes the training itself."""
+    found: Changes = {}
+    if not training.checkpoint_activations:
+        found["checkpoint_activations=true"] = _of_training(checkpoint_activations=True)
+    if stage.accumulate < stage.batch:
+        found[f"accumulate={stage.batch}"] = _of_stage(accumulate=stage.batch)
+    if stage.optimizer != "adafactor":
+        found["optimizer=adafactor"] = _of_stage(optimizer="adafactor")
+    if "backbone" in chosen(stage.train, list(modules)) and "backbone" not in training.lora:
+        lora = {**training.lora, "backbone": LoraConfig()}
+        found["lora={backbone: {rank: 16}}"] = _of_training(lora=lora)
+    return found
+
+
+def _of_training(**update: Any) -> Change:
+    return lambda choice: (choice[0], choice[1].model_copy(update=update))
+
+
+def _of_stage(**update: Any) -> Change:
+    return lambda choice: (choice[0].model_copy(update=update), choice[1])
+
+
+def saved_bytes(module: nn.Module, forward: Callable[[], Any]) -> int:
+    """Return the bytes that autograd keeps of a forward pass for the backward one, parameters left out."""
+    own = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in own:
+            kept[_storage(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = forward()  # held, so that no storage is given out twice
+    del output
+    return sum(kept.values())
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(cast(Any, tensor.untyped_storage())._cdata)
