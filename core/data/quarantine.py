@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from polyjanus.core.checkpoints.atomic import write_whole
 from polyjanus.core.config.schema import BadRowsConfig
 from polyjanus.core.errors import DataError, PluginError, PolyjanusError, WiringError
 
@@ -73,7 +74,7 @@ class Quarantine:
         """Know what the run knew after that step; what it wrote later, or wrote by half, goes from the file."""
         self._known = {(bad.source, bad.row): bad for bad in _read(self.file) if bad.step <= step}
         if self.file.is_file():
-            self.file.write_text("".join(_line(bad) for bad in self), encoding="utf-8")
+            write_whole(self.file, "".join(_line(bad) for bad in self))
 
     def gather(self) -> None:
         """Know what the files of the other processes list."""

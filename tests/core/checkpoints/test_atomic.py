@@ -234,3 +234,14 @@ def test_a_disk_that_is_full_while_replacing_keeps_one_whole_checkpoint(
         assert [path.name for path in tmp_path.iterdir()] == ["x"]
         room += 1
     assert verify(tmp_path / "x")["step"] == 2
+
+
+def test_a_pipeline_may_be_saved_over_the_files_that_it_is_mapped_from(saved: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "x"))
+    whole = Pipeline.from_pretrained(saved, device="cpu").model.state_dict()
+    before = {name: value.clone() for name, value in whole.items()}
+    loaded = Pipeline.from_pretrained(folder, device="cpu")
+    loaded.save(folder)
+    for pipeline in (loaded, Pipeline.from_pretrained(folder, device="cpu")):
+        state = pipeline.model.state_dict()
+        assert all(bool((state[name] == value).all()) for name, value in before.items())
