@@ -8,6 +8,7 @@ import torch
 
 from polyjanus.core.errors import SequenceError
 from polyjanus.core.features import Kept
+from polyjanus.core.model.checks import encoded_codes, encoded_features
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.sequence.packing import collate
 
@@ -37,6 +38,23 @@ def test_losses_are_equal_where_a_batch_holds_hits_and_misses(work: Any, feature
         kinds |= {(place, isinstance(item, Kept)) for place, item in enumerate(items)}
     assert kinds == {(0, False), (1, False), (1, True)} | ({(0, True)} if features else set())
     assert work.train("after") == before
+
+
+@pytest.mark.parametrize("places", [(0, 1, 2, 3), (1, 3), (0, 2), (3,), ()])
+def test_kept_and_computed_items_keep_their_order(tiny: Any, picture: Any, places: tuple[int, ...]) -> None:
+    codec, encoder = (tiny.parts.modules[path] for path in ("image.generate.codec", ENCODER))
+    pictures = [picture.rotate(50 * turn) for turn in range(4)]
+    codes = encoded_codes(codec, [codec.prepare(each) for each in pictures])
+    features = encoded_features(encoder, [encoder.prepare(each) for each in pictures])
+    values, grids = features.split(), features.grids or [None] * 4
+    mixed: list[Any] = [codec.prepare(each) for each in pictures]
+    mixed_too: list[Any] = [encoder.prepare(each) for each in pictures]
+    for place in places:
+        mixed[place], mixed_too[place] = Kept(codes[place]), Kept(values[place], grids[place])
+    assert all(torch.equal(*pair) for pair in zip(encoded_codes(codec, mixed), codes, strict=True))
+    found = encoded_features(encoder, mixed_too)
+    assert torch.equal(found.values, features.values)
+    assert (found.lengths, found.grids) == (features.lengths, features.grids)
 
 
 def test_an_encoder_that_is_trained_learns_from_what_it_computes(work: Any) -> None:
