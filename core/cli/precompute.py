@@ -153,7 +153,7 @@ def _print(found: dict[str, Any]) -> None:
             echo(f"  others each time: {each['unstable']}")
         if each["damaged"]:
             echo(f"  damaged, computed anew: {each['damaged']}")
-        echo(f"  {each['bytes'] / 1e6:,.1f} MB in {each['folder']}")
+        echo(f"  {each['bytes'] / 1e3:,.1f} kB in {each['folder']}")
     for each in found["left_out"]:
         echo(f"{each['path']}: left out, because {each['reason']}; {each['hint']}")
     echo(f"{found['store']}: {found['seconds']:.1f} s")

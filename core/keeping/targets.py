@@ -157,7 +157,10 @@ def _remedy(stage: StageConfig, path: str) -> str:
             f"train {path} in a pipeline of its own; in this one leave that stage out and start from it with"
             f" 'training.init_from: {{{path}: ./runs/...}}'"
         )
-    return f"leave {path} out of 'train' of that stage where it need not learn"
+    return (
+        f"leave {path} out of 'train' of that stage where it need not learn, or precompute a file beside this one that"
+        " ends before that stage: this one then finds what is kept until it is trained"
+    )
 
 
 def _tidied(shelf: Shelf) -> Shelf:

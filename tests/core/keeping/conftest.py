@@ -19,10 +19,14 @@ STAGES = """[{name: all, train: [backbone, text, marks, "*.adaptor", image.gener
 
 
 class Silent:
-    """A display that shows nothing."""
+    """A display that shows nothing, and knows which stages began."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
 
     def stage(self, stage: Any, done: int) -> None:
-        """Show nothing."""
+        """Note the stage."""
+        self.stages.append(stage.name)
 
     def step(self, record: dict[str, Any]) -> None:
         """Show nothing."""
@@ -35,6 +39,7 @@ class Work:
 
     def __init__(self, home: Path, plugins: Any, yaml: str, capsys: pytest.CaptureFixture[str]) -> None:
         self.home, self.plugins, self.capsys = home, plugins, capsys
+        self.display = Silent()
         self.file, self.store = home / "tiny.yaml", home / ".polyjanus" / "kept"
         self.file.write_text(yaml, encoding="utf-8")
         noise, lines = np.random.default_rng(0), list[str]()
@@ -70,7 +75,7 @@ class Work:
         if change is not None:
             change(pipeline)
         (self.home / name).mkdir()
-        Training(pipeline, self.home / name, self.home, Silent()).run()
+        Training(pipeline, self.home / name, self.home, self.display).run()
         lines = (self.home / name / LOG).read_text().splitlines()
         keys = ("loss", "grad_norm", "image.generate.loss", "text.loss", "validation")
         return [{k: v for k, v in json.loads(line).items() if k in keys} for line in lines]

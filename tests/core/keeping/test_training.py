@@ -8,6 +8,7 @@ import torch
 
 from polyjanus.core.errors import SequenceError
 from polyjanus.core.features import Kept
+from polyjanus.core.keeping.shards import Shelf
 from polyjanus.core.model.checks import encoded_codes, encoded_features
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.sequence.packing import collate
@@ -70,6 +71,30 @@ def test_an_encoder_that_is_trained_learns_from_what_it_computes(work: Any) -> N
     pipeline.model.requires_grad_(True)
     with pytest.raises(SequenceError, match="trained was given kept features"):
         pipeline.model(**collate([sequence], pad=0))
+
+
+def test_what_is_kept_serves_until_a_stage_trains_the_encoder_and_never_after(
+    work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work.precompute("--features")
+    text = work.file.read_text()
+    head, _, stage = text.partition("stages: [")
+    first = stage.rstrip().removesuffix("]")
+    second = first.replace("name: all", "name: encoder").replace('"*.adaptor"', "image.understand")
+    work.file.write_text(f"{head}stages: [{first}, {second}, {first.replace('name: all', 'name: last')}]\n")
+    finds: list[tuple[str, bool]] = []
+    find = Shelf.find
+
+    def found(self: Shelf, digest: bytes) -> Kept | None:
+        kept = find(self, digest)
+        if "encoder" in self.folder.name:
+            finds.append((work.display.stages[-1], kept is not None))
+        return kept
+
+    monkeypatch.setattr(Shelf, "find", found)
+    after = work.train("after")
+    assert work.display.stages == ["all", "encoder", "last"] and set(finds) == {("all", True)}
+    assert work.train("before", with_store=False) == after and len(after) > 8
 
 
 def test_spans_are_as_long_as_before(work: Any) -> None:
