@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,15 @@ def _write_golden(folder: Path, shapes: dict[str, list[int]]) -> None:
         "gen_vision_config": {"cls": "VQ-16", "params": {"image_token_size": 16384, "n_embed": 8}},
     }
     write_json(folder, "config.json", config)
+
+
+@pytest.fixture
+def whole_folder(golden_folder: Path, tmp_path: Path) -> Path:
+    """Return that folder with a tokenizer that has a place for pictures in a prompt, as the published ones have."""
+    folder = tmp_path / "whole"
+    shutil.copytree(golden_folder, folder)
+    write_tokenizer(folder, {**SPECIALS, PLACEHOLDER: VOCABULARY - 1}, VOCABULARY)
+    return folder
 
 
 @pytest.fixture(scope="session")
