@@ -156,6 +156,9 @@ class TrainingConfig(Settings):
         default=None,
         description="folder of what `polyjanus precompute` kept; .polyjanus/kept beside the YAML when absent",
     )
+    trackers: Strings = Field(
+        default=(), description="other places for the log: tensorboard, wandb and all that accelerate knows"
+    )
     samples: Annotated[tuple[SampleConfig, ...], Field(strict=False)] = ()
     stages: Annotated[tuple[StageConfig, ...], Field(strict=False, min_length=1)]
 

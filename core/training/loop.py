@@ -35,6 +35,7 @@ from polyjanus.core.training.scoring import held_out_losses, score
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
 from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, read_weights, step_seed
 from polyjanus.core.training.stopping import Stopping
+from polyjanus.core.training.tracking import Tracking
 from polyjanus.core.training.watching import NON_FINITE, Watch
 
 
@@ -100,7 +101,7 @@ class Training:
         """Return the settings that a run must keep for its losses to stay the same."""
         dump = self.pipeline.config.model_dump(mode="json", serialize_as_any=True)
         del dump["evaluation"], dump["text"]["sampler"]
-        for name in ("save", "validation", "bad_rows", "samples", "kept", "checkpoint_activations"):
+        for name in ("save", "validation", "bad_rows", "samples", "kept", "trackers", "checkpoint_activations"):
             dump["training"].pop(name, None)
         for modality in dump["modalities"].values():
             cast("dict[str, Any]", modality["generate"] or {}).pop("sampler", None)
@@ -109,7 +110,12 @@ class Training:
     def run(self) -> None:
         """Train all stages that are left; a first SIGINT or SIGTERM ends the step, saves and leaves."""
         self._check_shares()
-        with held(self.folder) if self.ranks.is_first else nullcontext(), Stopping() as stopping:
+        names = self.config.trackers if self.ranks.is_first else ()
+        with (
+            held(self.folder) if self.ranks.is_first else nullcontext(),
+            Stopping() as stopping,
+            Tracking(names, self.folder, self.fingerprint()) as self.tracking,
+        ):
             self.saving.tidy()
             self._forget_what_was_not_saved()
             hooks = self.pipeline.plugins.manager.hook
@@ -264,6 +270,7 @@ class Training:
             return
         append(self.folder / LOG, record)
         self.display.step(record)
+        self.tracking.log(record)
         self.pipeline.plugins.manager.hook.step_finished(record=record)
 
 
