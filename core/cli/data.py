@@ -13,6 +13,7 @@ from polyjanus.core.errors import ConfigError, DataError, PolyjanusError, UsageE
 if TYPE_CHECKING:
     from polyjanus.core.config.reading import Loaded
     from polyjanus.core.data.checking import SourceReport
+    from polyjanus.core.data.rows import Split
     from polyjanus.core.sequence.spans import Compiler
 
 SHOWN = 20
@@ -66,7 +67,7 @@ def check(session: Session, yaml: Path, overrides: tuple[str, ...], limit: int |
 def show(session: Session, yaml: Path, overrides: tuple[str, ...], name: str | None, row: int, as_json: bool) -> None:
     """Show one row: its messages, what stands at each position, what of it is learned, and what is dropped."""
     loaded, compiler = _open(session, yaml, overrides)
-    shown = _shown(loaded, compiler, _named(loaded, name), row)
+    shown = _shown(loaded, compiler, named(loaded, name), row)
     if as_json:
         echo_json(shown)
     else:
@@ -147,7 +148,8 @@ def print_some(title: str, lines: list[str]) -> None:
         echo(f"    and {len(lines) - SHOWN} more; --json has all")
 
 
-def _named(loaded: Loaded, name: str | None) -> str:
+def named(loaded: Loaded, name: str | None) -> str:
+    """Return the data set that is meant; it need not be said where there is one."""
     names = list(loaded.config.data)
     if name is None and len(names) == 1:
         return names[0]
@@ -157,21 +159,29 @@ def _named(loaded: Loaded, name: str | None) -> str:
     return name
 
 
-def _shown(loaded: Loaded, compiler: Compiler, name: str, row: int) -> dict[str, Any]:
-    """Return what one row becomes, as plain data."""
+def open_row(loaded: Loaded, name: str, row: int) -> tuple[Split, list[int]]:
+    """Return a whole data set, and what seeds the noise of one of its rows."""
     import numpy as np
 
     from polyjanus.core.data.opening import open_source
     from polyjanus.core.data.rows import Split
-    from polyjanus.core.data.showing import plain, runs_of
-    from polyjanus.core.data.trial import row_compiler
 
     config = loaded.config
     source = open_source(name, config.data[name], Path(loaded.document.file).absolute().parent)
     if row >= len(source):
         raise UsageError(f"{name!r} has {len(source)} rows; the last is --row {len(source) - 1}")
-    every, rows = Split(name, source, np.arange(len(source))), row_compiler(config, compiler)
-    seed = [config.training.seed if config.training else 0, row]
+    return Split(name, source, np.arange(len(source))), [config.training.seed if config.training else 0, row]
+
+
+def _shown(loaded: Loaded, compiler: Compiler, name: str, row: int) -> dict[str, Any]:
+    """Return what one row becomes, as plain data."""
+    import numpy as np
+
+    from polyjanus.core.data.showing import plain, runs_of
+    from polyjanus.core.data.trial import row_compiler
+
+    every, seed = open_row(loaded, name, row)
+    rows = row_compiler(loaded.config, compiler)
     messages = every.row(row, np.random.default_rng(seed))["messages"]
     whole = rows.whole(every, row, np.random.default_rng(seed))
     try:
@@ -181,7 +191,7 @@ def _shown(loaded: Loaded, compiler: Compiler, name: str, row: int) -> dict[str,
     return {
         "source": name,
         "row": row,
-        "place": source.place(row),
+        "place": every.source.place(row),
         "messages": plain(messages),
         "positions": len(whole),
         "max_tokens": rows.max_tokens,

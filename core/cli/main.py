@@ -25,9 +25,11 @@ COMMANDS = {
     "demo": "Show the shipped model reading and drawing.",
     "validate": "Check pipeline files and say everything that is wrong.",
     "data": "Check data sets before a run, and show what a row becomes.",
+    "trace": "Follow one row through every step to its loss.",
     "inspect": "Show the parts of a pipeline, their sizes and shapes.",
     "config": "Show a pipeline in full, and where each value comes from.",
     "schema": "Write the JSON Schema of pipeline files, for editors.",
+    "doctor": "Say what is installed, what is missing, and whether it works.",
     "plugins": "List what is installed, and what each part can be told.",
 }
 """Every command and its one line of help; the module of the same name is imported when it is called."""

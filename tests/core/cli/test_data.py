@@ -7,36 +7,7 @@ from typing import Any
 
 import pytest
 
-from polyjanus.core.cli.main import main
-
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(plugins: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command line with everything that ships; return status, stdout and stderr."""
-    monkeypatch.setattr("polyjanus.core.manager.load_plugins", lambda *_, **__: plugins)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return status, out, err
-
-    return run
-
-
-@pytest.fixture
-def rows(tiny_yaml: Path, picture: Any) -> Callable[[list[Any]], Path]:
-    """Write captions.jsonl beside the small pipeline and return the pipeline's file."""
-    picture.save(tiny_yaml.with_name("a.png"))
-
-    def write(lines: list[Any]) -> Path:
-        text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
-        tiny_yaml.with_name("captions.jsonl").write_text(text, encoding="utf-8")
-        return tiny_yaml
-
-    return write
 
 
 def _drawn(words: str = "a cat", path: str = "a.png") -> dict[str, Any]:
