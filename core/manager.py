@@ -1,6 +1,7 @@
 """Loading plugins: installed ones by entry point, single files by name; one that fails harms no other."""
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -16,7 +17,7 @@ import pluggy
 
 from polyjanus.core import hookspecs
 from polyjanus.core.errors import PluginError
-from polyjanus.core.registry import UNKNOWN_ORIGIN, Origin, Registries
+from polyjanus.core.registry import UNKNOWN_ORIGIN, Origin, Registries, can_import
 
 GROUP = "polyjanus.plugins"
 SLOW_S = 2.0
@@ -65,6 +66,26 @@ def load_file(plugins: Plugins, file: Path) -> None:
         _register(plugins, _import_file(name, file), Origin(plugin=file.stem, distribution=str(file), version=""))
 
 
+def load_target(plugins: Plugins, name: str) -> Origin | None:
+    """Load one plugin, if it is not loaded yet: a .py file, an entry point's name, a distribution or a module.
+
+    Returns who its entries come from, None where there is no such plugin; a failure is kept in `broken`.
+    """
+    if name.endswith(".py"):
+        load_file(plugins, Path(name))
+        file = Path(name).expanduser().resolve()
+        return Origin(plugin=file.stem, distribution=str(file), version="")
+    for point in entry_points(group=GROUP):
+        if name in (point.name, point.value, point.dist.name if point.dist else None):
+            return _load_entry_point(plugins, point)
+    if not name.replace(".", "").isidentifier() or not can_import(name):
+        return None
+    origin = Origin(plugin=name, distribution=name, version="")
+    with _guarded(plugins, name):
+        _register(plugins, importlib.import_module(name), origin)
+    return origin
+
+
 def _is_built_in(point: EntryPoint) -> bool:
     return point.dist is not None and point.dist.name == hookspecs.PROJECT
 
@@ -73,14 +94,14 @@ def _built_ins_first(point: EntryPoint) -> tuple[bool, str, str]:
     return (not _is_built_in(point), point.name, point.value)
 
 
-def _load_entry_point(plugins: Plugins, point: EntryPoint) -> None:
+def _load_entry_point(plugins: Plugins, point: EntryPoint) -> Origin:
     distribution = point.dist.name if point.dist else "unknown distribution"
     version = point.dist.version if point.dist else ""
-    if plugins.manager.has_plugin(point.value):
-        return
-    with _guarded(plugins, f"{distribution} ({point.name})"):
-        module = point.load()
-        _register(plugins, module, Origin(plugin=point.name, distribution=distribution, version=version), point.value)
+    origin = Origin(plugin=point.name, distribution=distribution, version=version)
+    if not plugins.manager.has_plugin(point.value):
+        with _guarded(plugins, f"{distribution} ({point.name})"):
+            _register(plugins, point.load(), origin, point.value)
+    return origin
 
 
 def _import_file(name: str, file: Path) -> ModuleType:

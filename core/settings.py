@@ -77,6 +77,10 @@ class ComponentConfig(Settings):
     """The extra of the distribution that installs them."""
     modality_types: ClassVar[tuple[str, ...]] = ()
     """Modality types, or families of them, that this component works with; empty when any will do."""
+    example_settings: ClassVar[Mapping[str, Any]] = {}
+    """Small settings that `plugins check` builds it with, where its defaults are missing or large."""
+    expected_failures: ClassVar[Mapping[str, str]] = {}
+    """Checks that it is known to fail, each with the reason."""
 
     type: str
 

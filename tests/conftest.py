@@ -103,10 +103,9 @@ def _built_here(kind: str) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Call a test that takes `encoder_type`, `codec_type` … once for each registered component of that kind."""
-    for kind in COMPONENTS:
-        if f"{kind}_type" in metafunc.fixturenames:
-            metafunc.parametrize(f"{kind}_type", _built_here(kind))
+    """Call a test that takes a `modality_type` or a `component` once for each that is registered."""
+    if "modality_type" in metafunc.fixturenames:
+        metafunc.parametrize("modality_type", _built_here("modality"))
     if "component" in metafunc.fixturenames:
         kinds = ("encoder", "codec", "adaptor", "head", "layout", "sampler")
         every = [(kind, name) for kind in kinds for name in _built_here(kind)]
@@ -114,54 +113,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def block_of() -> Callable[[str, str], dict[str, Any]]:
-    """Return a function from kind and type to the small settings of a component."""
-
-    def block(kind: str, name: str) -> dict[str, Any]:
-        if name not in COMPONENTS[kind]:
-            pytest.fail(f"tests/components.yaml has no small settings for the {kind} {name!r}")
-        return {"type": name, **COMPONENTS[kind][name]}
-
-    return block
-
-
-@pytest.fixture(scope="session")
-def pipeline_with(plugins: Any, block_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+def pipeline_with(plugins: Any) -> Callable[..., Any]:
     """Return a function from kind and type to a small pipeline around that component, for a modality `x` of its own."""
-    from polyjanus.core.pipeline import Pipeline
+    from polyjanus.core.testing.bench import Bench
 
-    def names_of(modality: str) -> set[str]:
-        return {modality, *plugins.registries.modalities.get(modality).behaves_like}
-
-    def fitting(kind: str, modality: str) -> dict[str, Any] | None:
-        known = names_of(modality)
-        entries = [
-            e.settings
-            for e in plugins.registries.of(kind)
-            if not e.settings.modality_types or known & set(e.settings.modality_types)
-        ]
-        names = [settings.type_name() for settings in entries if "of" not in settings.model_fields]
-        names = [name for name in names if name in _built_here(kind)]
-        return block_of(kind, names[0]) if names else None
-
-    def make(kind: str, name: str) -> Pipeline:
-        wanted = set(plugins.registries.of(kind).get(name).modality_types) or {"image"}
-        modality = next(n for n in plugins.registries.modalities.names() if names_of(n) & wanted)
-        chosen: dict[str, Any] = {part: fitting(part, modality) for part in ("encoder", "codec")}
-        chosen |= {"adaptor": {"type": "linear"}, "layout": {"type": "grid"}, "head": {"type": "linear"}}
-        chosen |= {"sampler": {"type": "guided"}, kind: block_of(kind, name)}
-        block: dict[str, Any] = {
-            **block_of("modality", modality),
-            "understand": {part: chosen[part] for part in ("encoder", "adaptor")},
-        }
-        if chosen["codec"]:  # some signals are only ever read
-            block["generate"] = {part: chosen[part] for part in ("codec", "layout", "head", "sampler")}
-            block["generate"] |= {"embedding": {"width": 32}, "adaptor": {"type": "linear"}}
-        tree = YAML(typ="safe").load(TINY) | {"modalities": {"x": block}, "data": {}}
-        del tree["training"]
-        path = tmp_path_factory.mktemp("component") / "pipeline.yaml"
-        with path.open("w", encoding="utf-8") as file:
-            YAML(typ="safe").dump(tree, file)
-        return Pipeline.from_yaml(path, plugins=plugins, device="cpu")
-
-    return make
+    return Bench(plugins, COMPONENTS).build

@@ -1,4 +1,4 @@
-"""`polyjanus plugins`: what is installed, and what each part can be told."""
+"""`polyjanus plugins`: what is installed, what each part can be told, and whether it keeps its contracts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import click
 
+from polyjanus.core.cli.checking import check_command
 from polyjanus.core.cli.common import Session, echo, echo_json
 from polyjanus.core.errors import RegistryError, UsageError, suggest
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 @click.group(name="plugins")
 def command() -> None:
-    """List what is installed, and what each part can be told."""
+    """List what is installed and what each part can be told; check and start plugins."""
+
+
+command.add_command(check_command)
 
 
 @command.command(name="list")

@@ -21,6 +21,7 @@ class ArrayConfig(ModalityConfig):
     """Arrays of one shape: spectra, spectrograms, radar frames, maps. Spectra are one row."""
 
     behaves_like = ("grid",)
+    example_settings = {"shape": (2, 16, 16)}
 
     type: Literal["array"]
     shape: Annotated[tuple[Side, Side, Side], Field(strict=False)] = Field(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class FeaturesModalityConfig(ModalityConfig):
     """Embeddings of anything, computed once by any model and stored: only the adaptor is left to train."""
 
+    example_settings = {"width": 32}
+
     type: Literal["features"]
     width: int = Field(gt=0, description="values per embedding")
     max_tokens: int = Field(default=4096, gt=0, description="embeddings of one item, at most")

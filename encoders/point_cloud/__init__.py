@@ -143,9 +143,9 @@ class PointPatchConfig(EncoderConfig, GroupSettings):
     points: int = Field(default=1024, gt=0, description="points that are looked at; of more, so many are drawn")
     groups: int = Field(default=32, gt=0, description="groups; each gives one feature")
     group_size: int = Field(default=32, gt=0, description="points of a group, the nearest of its centre")
-    width: int = Field(default=128, gt=0)
-    depth: int = Field(default=3, ge=0)
-    heads: int = Field(default=4, gt=0)
+    width: int = Field(default=128, gt=0, description="width of the features")
+    depth: int = Field(default=3, ge=0, description="transformer layers")
+    heads: int = Field(default=4, gt=0, description="attention heads; they divide the width")
     colours: bool = Field(default=False, description="whether colours are looked at (black where unknown)")
     normalise: bool = Field(
         default=True, description="whether clouds are moved to their centre and scaled to radius 1; else metres count"

@@ -21,6 +21,7 @@ class TimeSeriesConfig(ModalityConfig):
     """Signals of any sensor: the channels and the rate are declared here, and every file must have them."""
 
     behaves_like = ("signal",)
+    example_settings = {"channels": ("x", "y"), "sample_rate": 20.0}
 
     type: Literal["timeseries"]
     channels: Names = Field(description="names of the channels, in order; columns of a CSV or Parquet file")

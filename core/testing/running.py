@@ -1,0 +1,211 @@
+"""Running the checks: over a plugin, as results to print, and as cases for pytest."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from polyjanus.core.errors import PluginError, suggest
+from polyjanus.core.manager import Plugins, load_plugins, load_target
+from polyjanus.core.registry import Entry
+from polyjanus.core.settings import ComponentConfig
+from polyjanus.core.testing.bench import BUILT, PLUGIN, Bench, Subject
+from polyjanus.core.testing.contract import CHECKS, Broken, Check, NotApplicable, place, raised_at
+
+for _name in ("settings", "media", "module", "encoder", "codec", "part"):
+    import_module(f"polyjanus.core.testing.{_name}_checks")
+
+Outcome = Literal["passed", "failed", "skipped", "expected"]
+Expected = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one check said about one component; `message` is the failure, or why it does not apply or is expected."""
+
+    kind: str
+    type: str
+    check: str
+    outcome: Outcome
+    message: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """Return the result as `--json` prints it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check of one component, to be called; raises Broken, or NotApplicable."""
+
+    subject: Subject
+    check: Check
+    reason: str = ""
+    """Why it is expected to fail; empty where it is not."""
+
+    def __str__(self) -> str:
+        return f"{self.subject.kind}-{self.subject.name}-{self.check.name}"
+
+    def __call__(self) -> None:
+        """Run the check; whatever a component raises is said as a sentence that names its line."""
+        is_light = self.subject.kind == PLUGIN or self.check.name.startswith("settings_")
+        if not is_light:
+            self._expect_built()
+        try:
+            self.check.run(self.subject)
+        except (Broken, NotApplicable):
+            raise
+        except Exception as error:
+            raise self._broken("no exception", error) from error
+
+    def _expect_built(self) -> None:
+        """Skip what cannot be tried; that it cannot be built is one failure, and not one per check."""
+        requires = self.subject.entry.settings.requires
+        if not self.subject.entry.is_available:
+            raise NotApplicable(f"it needs {', '.join(requires)}, which is not installed")
+        try:
+            _ = self.subject.component
+        except Exception as error:
+            if self.check.name in ("builds", "modality_builds"):
+                raise self._broken("settings that build it", error) from error
+            raise NotApplicable("it could not be built") from error
+
+    def _broken(self, expected: str, error: Exception) -> Broken:
+        if isinstance(error, ValidationError):
+            faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            hint = "set example_settings on the class, or give settings to the check"
+            return Broken("settings that validate", f"{faults}: {hint}", place(self.subject.entry.settings))
+        home = self.subject.home if self.subject.kind != PLUGIN else Path(self.subject.origin)
+        where = raised_at(error.__traceback__, home)
+        if not where and error.__cause__ is not None:  # wrapped by what called it
+            where = raised_at(error.__cause__.__traceback__, home)
+        return Broken(expected, f"{type(error).__name__}: {error}", where or place(self.subject.entry.settings))
+
+
+def cases_of(
+    target: str | Path | ModuleType | Plugins,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    expected_failures: Expected | None = None,
+) -> list[Case]:
+    """Return every check of every component of a plugin: a .py file, an installed plugin's name, a module, or a type.
+
+    `settings` are small settings by type, or by kind and type. `expected_failures` are reasons by type and check.
+    With loaded Plugins, all that they offer is checked.
+    """
+    plugins, chosen, origin = _found(target)
+    bench = Bench(plugins, settings)
+    subjects = [Subject(bench, PLUGIN, Path(origin).stem, origin)] if origin else []
+    subjects += [Subject(bench, entry.settings.kind, entry.settings.type_name()) for entry in chosen]
+    return [
+        Case(subject, check, _reason(subject, check, expected_failures or {}))
+        for subject in subjects
+        for check in CHECKS.values()
+        if subject.kind in check.kinds
+    ]
+
+
+def _reason(subject: Subject, check: Check, expected: Expected) -> str:
+    own: Mapping[str, str] = subject.entry.settings.expected_failures if subject.kind != PLUGIN else {}
+    given: Mapping[str, str] = expected.get(subject.name, {})
+    return given.get(check.name) or own.get(check.name, "")
+
+
+def check_plugin(
+    target: str | Path | ModuleType | Plugins,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    expected_failures: Expected | None = None,
+) -> list[Result]:
+    """Return one result per component and check; the arguments are those of `cases_of`."""
+    return list(run_cases(cases_of(target, settings=settings, expected_failures=expected_failures)))
+
+
+def run_cases(cases: list[Case]) -> Iterator[Result]:
+    """Yield the result of each case as it is known."""
+    for case in cases:
+        outcome, message = _outcome(case)
+        yield Result(case.subject.kind, case.subject.name, case.check.name, outcome, message)
+
+
+def _outcome(case: Case) -> tuple[Outcome, str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            case()
+    except NotApplicable as reason:
+        return "skipped", str(reason)
+    except Broken as fault:
+        return ("expected", case.reason) if case.reason else ("failed", str(fault))
+    if case.reason:
+        return "failed", f"expected a failure ({case.reason}); found that it passes: take it off the expected ones"
+    return "passed", ""
+
+
+def parametrize_with_checks(
+    target: str | Path | ModuleType | Plugins,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    expected_failures: Expected | None = None,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a pytest test one `case` after the other; the test calls it.
+
+    The arguments are those of `cases_of`. What does not apply is skipped; what is expected to fail is a strict xfail.
+
+        @parametrize_with_checks("thermal.py")
+        def test_contracts(case):
+            case()
+    """
+    import pytest
+
+    def run(case: Case) -> Callable[[], None]:
+        def call() -> None:
+            try:
+                case()
+            except NotApplicable as reason:
+                pytest.skip(str(reason))
+
+        return call
+
+    marks: Any = pytest.mark
+    cases = cases_of(target, settings=settings, expected_failures=expected_failures)
+    parameters = [
+        pytest.param(
+            run(case),
+            id=str(case),
+            marks=[marks.xfail(reason=case.reason, strict=True, raises=Broken)] if case.reason else [],
+        )
+        for case in cases
+    ]
+    return marks.parametrize("case", parameters)
+
+
+def _found(target: str | Path | ModuleType | Plugins) -> tuple[Plugins, list[Entry[ComponentConfig]], str]:
+    """Return the plugins, the entries to be checked, and what a probe loads: a file or a module."""
+    if isinstance(target, Plugins):
+        return target, [entry for registry in target.registries for entry in registry], ""
+    plugins, name = load_plugins(), target.__name__ if isinstance(target, ModuleType) else str(target)
+    every = [entry for registry in plugins.registries for entry in registry]
+    of_type = [entry for entry in every if entry.settings.type_name() == name]
+    is_plugin = any(name in (entry.origin.plugin, entry.origin.distribution) for entry in every)
+    if of_type and not is_plugin:
+        return plugins, [entry for entry in of_type if entry.settings.kind in BUILT] or of_type, ""
+    name = str(Path(name).expanduser().resolve()) if name.endswith(".py") else name
+    origin = load_target(plugins, name)
+    if origin is None:
+        known = {each for entry in every for each in (entry.origin.plugin, entry.settings.type_name())}
+        hint = "give a .py file, the name of an installed plugin, a module, or a type"
+        raise PluginError(f"no plugin {name!r}{suggest(name, known, noun='installed')}", hint=hint)
+    reason = plugins.broken.get(origin.distribution)
+    entries = [entry for registry in plugins.registries for entry in registry if entry.origin == origin]
+    if not entries and not reason:
+        conflicts = [sentence for registry in plugins.registries for sentence in registry.conflicts()]
+        raise PluginError("\n".join(conflicts) or f"{name} adds nothing")
+    return plugins, entries, name
