@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "Train a pipeline.",
     "precompute": "Compute codes and features once, before training.",
     "eval": "Score a trained model.",
+    "sweep": "Train and score several pipelines with the same seeds, and compare them.",
     "report": "Draw a run as one HTML page.",
     "convert": "Write a checkpoint anew in another format.",
     "verify": "Compare a model with what was published about its outputs.",
