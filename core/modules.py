@@ -181,6 +181,16 @@ class Backbone(nn.Module, ABC):
         single position then sees all of them.
         """
 
+    def blocks(self) -> Sequence[nn.Module]:
+        """Return the modules that every forward pass calls once each, one after the other, and that hold most weights.
+
+        Where weights lie in shards over several processes (`training.shard`), each block is gathered for its own call
+        and let go after it, so what is in a block must not be read from outside. Without an override: the longest
+        list of modules inside, such as a transformer's layers. With none, the backbone is gathered as a whole.
+        """
+        lists: list[list[nn.Module]] = [list(each) for each in self.modules() if isinstance(each, nn.ModuleList)]
+        return max([[], *lists], key=len)
+
     def checkpoint_activations(self, is_on: bool) -> None:
         """Compute activations again in the backward pass, or keep them; a backbone that cannot refuses to."""
         if is_on:

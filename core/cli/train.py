@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import join
 from typing import TYPE_CHECKING, Any
@@ -36,16 +37,26 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bo
     OVERRIDES are `key.path=value`. Checkpoints, the log (log.jsonl) and the resolved YAML go to the run's folder, whose
     path is printed at the end. Ctrl-C saves once before it stops.
     """
+    if run := train(session, yaml, overrides, resume, **options):
+        echo(str(run))
+
+
+def train(session: Session, yaml: Path, overrides: Sequence[str], resume: bool, **options: Any) -> Path | None:
+    """Train in this process, which may be one of several, and return the run's folder to the first of them.
+
+    The options are `folder`, `device` and `quiet` of the command.
+    """
     from polyjanus.core.training.ranks import joined
 
     with joined(options["device"]) as (ranks, device):
-        _train(session, yaml, overrides, resume, {**options, "device": device}, ranks)
+        run = _train(session, yaml, overrides, resume, {**options, "device": device}, ranks)
+        return run if ranks.is_first else None
 
 
 def _train(
-    session: Session, yaml: Path, overrides: tuple[str, ...], resume: bool, options: dict[str, Any], ranks: Ranks
-) -> None:
-    """Train in this process, which may be one of several."""
+    session: Session, yaml: Path, overrides: Sequence[str], resume: bool, options: dict[str, Any], ranks: Ranks
+) -> Path:
+    """Train, and return the folder of the run."""
     from polyjanus.core.assembling import find_device
     from polyjanus.core.config.resolved import resolved
     from polyjanus.core.training.loop import Training
@@ -54,17 +65,18 @@ def _train(
     loaded = session.read(yaml, changed)
     home = yaml.absolute().parent
     folder: Path | None = options["folder"]
-    splits = _open_data(loaded.config, home)
+    splits, place = _open_data(loaded.config, home), find_device(options["device"])
     if resume:
-        run, checkpoint = _find_resumable(folder, yaml, ranks, find_device(options["device"]))
+        run, checkpoint = _find_resumable(folder, yaml, ranks, place)
     else:
         made = _new_run(folder, yaml) if ranks.is_first else Path()
-        run, checkpoint = Path(ranks.tell(str(made), find_device(options["device"]))), None
+        run, checkpoint = Path(ranks.tell(str(made), place)), None
         if ranks.is_first:
             (run / "pipeline.yaml").write_text(resolved(loaded), encoding="utf-8")
-    pipeline = _build(session, loaded.config, home, checkpoint is None, options["device"])
+    is_sharded = loaded.config.training is not None and loaded.config.training.shard and ranks.world > 1
+    pipeline = _build(session, loaded.config, home, checkpoint is None, "cpu" if is_sharded else str(place))
     with _Bar(options["quiet"] or not ranks.is_first) as bar:
-        training = Training(pipeline, run, home, bar, splits, ranks)
+        training = Training(pipeline, run, home, bar, splits, ranks, place)
         if checkpoint is not None:
             _resume(training, checkpoint)
         try:
@@ -76,8 +88,7 @@ def _train(
             raise
         finally:
             _tell_bad_rows(training)
-    if ranks.is_first:
-        echo(str(run))
+    return run
 
 
 def _find_resumable(folder: Path | None, yaml: Path, ranks: Ranks, device: torch.device) -> tuple[Path, Path]:

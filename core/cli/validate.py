@@ -43,15 +43,18 @@ class _Report:
 @click.argument("arguments", nargs=-1, required=True, metavar="FILE... [KEY=VALUE]...")
 @click.option("--wiring", is_flag=True, help="Also check that the parts fit each other; reads no weights.")
 @click.option("--memory", metavar="SIZE", help="Also estimate memory against a limit such as 24GB.")
+@click.option("--devices", type=click.IntRange(1), default=1, help="How many devices train together, for --memory.")
 @click.option("--json", "is_json", is_flag=True, help="Print a list of reports as JSON.")
 @click.pass_obj
-def command(session: Session, arguments: tuple[str, ...], wiring: bool, memory: str | None, is_json: bool) -> int:
+def command(
+    session: Session, arguments: tuple[str, ...], wiring: bool, memory: str | None, devices: int, is_json: bool
+) -> int:
     """Check pipeline files and say everything that is wrong, each with its line."""
     limit = read_size(memory) if memory else None
     files, overrides = split_overrides(arguments)
     if not files:
         raise UsageError("validate needs a file", hint="polyjanus validate pipeline.yaml")
-    reports = [_check(session, file, overrides, wiring or memory is not None, limit) for file in files]
+    reports = [_check(session, file, overrides, wiring or memory is not None, limit, devices) for file in files]
     if is_json:
         echo_json([report.as_json() for report in reports])
     else:
@@ -70,7 +73,7 @@ def _print(reports: list[_Report]) -> None:
             echo(report.memory)
 
 
-def _check(session: Session, file: str, overrides: list[str], wiring: bool, limit: int | None) -> _Report:
+def _check(session: Session, file: str, overrides: list[str], wiring: bool, limit: int | None, devices: int) -> _Report:
     report = _Report(file)
     try:
         loaded = session.read(file, overrides)
@@ -81,11 +84,11 @@ def _check(session: Session, file: str, overrides: list[str], wiring: bool, limi
     training = loaded.config.training
     report.stages = [stage.name for stage in training.stages] if training else []
     if wiring:
-        _check_wiring(session, loaded, report, limit)
+        _check_wiring(session, loaded, report, limit, devices)
     return report
 
 
-def _check_wiring(session: Session, loaded: Loaded, report: _Report, limit: int | None) -> None:
+def _check_wiring(session: Session, loaded: Loaded, report: _Report, limit: int | None, devices: int) -> None:
     from polyjanus.core.model.wiring import check_wiring
 
     wiring = check_wiring(loaded, session.registries())
@@ -93,7 +96,7 @@ def _check_wiring(session: Session, loaded: Loaded, report: _Report, limit: int 
     if report.faults:
         report.message = str(ConfigError(report.faults))
     else:
-        report.memory = wiring.memory_report(limit)
+        report.memory = wiring.memory_report(limit, devices)
 
 
 def wiring_fault(loaded: Loaded, error: WiringError) -> Fault:

@@ -140,6 +140,10 @@ class TrainingConfig(Settings):
     checkpoint_activations: bool = Field(
         default=False, description="compute the backbone's activations again in the backward pass: less memory, slower"
     )
+    shard: bool = Field(
+        default=False,
+        description="keep backbone and text in shards over all processes (FSDP2), for a model that one cannot hold",
+    )
     ema: float | None = Field(
         default=None, gt=0, lt=1, description="decay of a moving average of what is trained, which is scored and saved"
     )

@@ -29,6 +29,8 @@ PER_LOGIT = 10
 """Bytes per logit: as it comes, in float32, and its gradient."""
 TEXT = 128
 """Positions of text that are expected beside an item."""
+SHARDED = ("backbone", "text.embedding", "text.head")
+"""Components that lie in shards over all devices with `training.shard`."""
 LENGTHS = (64, 128)
 """Two lengths at which a forward pass is tried, so that what grows with the square of the length can be told apart."""
 
@@ -55,15 +57,20 @@ class StageMemory:
     optimizer: int
     activations: int
     """What the backward pass needs, logits included."""
+    gathered: int = 0
+    """What lies in shards, while it is computed: two blocks, the text's matrices, and the gradients of these."""
 
     @property
     def total(self) -> int:
         """Return the sum."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        return self.weights + self.gradients + self.optimizer + self.activations + self.gathered
 
 
 class Costs:
-    """What the parts of a pipeline on the meta device cost; `positions` are those of one item of each pathway."""
+    """What the parts of a pipeline on the meta device cost on one of some devices.
+
+    `positions` are those of one item of each pathway.
+    """
 
     def __init__(
         self,
@@ -72,29 +79,48 @@ class Costs:
         counts: Mapping[str, int],
         positions: Mapping[str, int],
         examples: Mapping[str, Any],
+        devices: int = 1,
     ) -> None:
         self.modules, self.layouts, self.counts, self.positions = modules, layouts, counts, positions
-        self.examples = examples
+        self.examples, self.devices = examples, devices
         self._known: dict[tuple[Any, ...], float] = {}
 
     def stage(self, stage: StageConfig, training: TrainingConfig) -> StageMemory:
         """Return what a stage holds on one device; where `precision` is auto, bfloat16 is assumed."""
         trained = chosen(stage.train, list(self.counts))
         updates = self.updates(training.lora)
-        values = sum(updates.get(path, self.counts[path]) for path in trained)
-        rows = -(-stage.batch // stage.accumulate)
+        values = {path: updates.get(path, self.counts[path]) for path in trained}
+        held = self._held(values, training)
+        whole = self._held(self.counts, training) + self._held(updates, training)
+        rows = -(-stage.batch // (self.devices * stage.accumulate))
         longest = min(TEXT + max(self.positions.values(), default=0), training.max_tokens)
         return StageMemory(
             stage.name,
             tuple(trained),
-            values,
+            sum(values.values()),
             rows,
             rows * longest,
-            weights=(sum(self.counts.values()) + sum(updates.values()) + (values if training.ema else 0)) * FLOAT32,
-            gradients=values * FLOAT32,
-            optimizer=values * ADAM if stage.optimizer == "adamw" else 0,
+            weights=(whole + (held if training.ema else 0)) * FLOAT32,
+            gradients=held * FLOAT32,
+            optimizer=held * ADAM if stage.optimizer == "adamw" else 0,
             activations=int(self._activations(trained, training, rows, rows * longest)),
+            gathered=self._gathered(trained, training) if self._is_sharded(training) else 0,
         )
+
+    def _is_sharded(self, training: TrainingConfig) -> bool:
+        return training.shard and self.devices > 1
+
+    def _held(self, values: Mapping[str, int], training: TrainingConfig) -> int:
+        """Return how many of the values of components one device holds."""
+        parts = self.devices if self._is_sharded(training) else 1
+        return sum(-(-count // parts) if path in SHARDED else count for path, count in values.items())
+
+    def _gathered(self, trained: Sequence[str], training: TrainingConfig) -> int:
+        sizes = [sum(parameter.numel() for parameter in block.parameters()) for block in self._backbone.blocks()]
+        rest = sum(self.counts.get(path, 0) for path in SHARDED) - sum(sizes)
+        block, size = max(sizes, default=0), FLOAT32 if training.precision == "float32" else BFLOAT16
+        gradients = (block if "backbone" in trained else 0) + (rest if {*trained} & {*SHARDED[1:]} else 0)
+        return size * (2 * block + rest + gradients)
 
     def updates(self, lora: Mapping[str, LoraConfig]) -> dict[str, int]:
         """Return the number of values of each component's low-rank updates."""
@@ -107,7 +133,7 @@ class Costs:
         total = positions * kept
         if training.checkpoint_activations:  # one layer at a time is computed again
             total += positions * self._per_position(dtype, False) / self._backbone.num_layers
-        elif is_mixed:  # the matrices as autocast rounded them
+        elif is_mixed and not self._is_sharded(training):  # the matrices as autocast rounded them
             total += self.counts["backbone"] * BFLOAT16
         total += rows * sum(self._per_item(path, dtype) for path in trained if path.endswith(".encoder"))
         return total + self._logits(positions)
@@ -150,7 +176,7 @@ class Costs:
 
     def advice(self, stage: StageConfig, training: TrainingConfig, limit: int) -> list[str] | None:
         """Return the fewest settings found, as overrides by last names, that make a stage fit; None if none do."""
-        changes = _changes(stage, training, self.modules)
+        changes = _changes(stage, training, self.modules, self.devices)
 
         def fits(names: Iterable[str]) -> bool:
             choice = (stage, training)
@@ -184,14 +210,16 @@ class Costs:
         return needed
 
 
-def _changes(stage: StageConfig, training: TrainingConfig, modules: Mapping[str, nn.Module]) -> Changes:
+def _changes(stage: StageConfig, training: TrainingConfig, modules: Mapping[str, nn.Module], devices: int) -> Changes:
     """Return what may be changed, from what costs a little time to what changes the training itself."""
     found: Changes = {}
     if not training.checkpoint_activations:
         found["checkpoint_activations=true"] = _of_training(checkpoint_activations=True)
     if stage.accumulate < stage.batch:
         found[f"accumulate={stage.batch}"] = _of_stage(accumulate=stage.batch)
-    if stage.optimizer != "adafactor":
+    if devices > 1 and stage.optimizer == "adamw":
+        found |= {} if training.shard else {"shard=true": _of_training(shard=True)}
+    elif stage.optimizer != "adafactor":
         found["optimizer=adafactor"] = _of_stage(optimizer="adafactor")
     if "backbone" in chosen(stage.train, list(modules)) and "backbone" not in training.lora:
         lora = {**training.lora, "backbone": LoraConfig()}

@@ -26,6 +26,9 @@ from polyjanus.core.sequence.spans import Vocabulary
 from polyjanus.core.sequence.tokenizer import TextTokenizer
 from polyjanus.core.training.globs import chosen
 
+DEVICES = (2, 4, 8, 16, 32, 64)
+"""Numbers of devices that are tried where nothing fits on those that there are."""
+
 
 @dataclass
 class Wiring:
@@ -72,17 +75,17 @@ class Wiring:
                     found[path] = module.prepare(self.parts.modalities[path.partition(".")[0]].example())
         return found
 
-    def costs(self) -> Costs:
-        """Return what the parts cost in training."""
+    def costs(self, devices: int = 1) -> Costs:
+        """Return what the parts cost in training on one of some devices."""
         parts = self.parts
-        return Costs(parts.modules, parts.layouts, self.parameters(), self.positions(), self._examples())
+        return Costs(parts.modules, parts.layouts, self.parameters(), self.positions(), self._examples(), devices)
 
-    def stages(self) -> list[StageMemory]:
-        """Return what each training stage holds on one device."""
+    def stages(self, devices: int = 1) -> list[StageMemory]:
+        """Return what each training stage holds on one of some devices."""
         training = self.pipeline.training
         if training is None:
             return []
-        costs = self.costs()
+        costs = self.costs(devices)
         return [costs.stage(stage, training) for stage in training.stages]
 
     def left_fresh(self) -> list[str]:
@@ -100,35 +103,41 @@ class Wiring:
             if not getattr(owned.get(path), "pretrained", None) and not path.startswith("text.")
         ]
 
-    def memory_report(self, limit: int | None = None) -> str:
-        """Return one line per stage, and whether it fits in `limit` bytes; activations come on top."""
+    def memory_report(self, limit: int | None = None, devices: int = 1) -> str:
+        """Return one line per stage: what each of the devices holds, and whether it fits in `limit` bytes."""
         lines: list[str] = []
-        for stage in self.stages():
+        for stage in self.stages(devices):
             fits = "" if limit is None else (" · fits" if stage.total <= limit else f" · OVER {human(limit)}")
+            gathered = f" + gathered {human(stage.gathered)}" if stage.gathered else ""
             rows = f"{stage.rows} rows of some {stage.positions // stage.rows} positions"
             lines.append(
                 f"  {stage.name}: {human(stage.total)} = weights {human(stage.weights)} + gradients"
                 f" {human(stage.gradients)} + optimiser {human(stage.optimizer)} + activations"
-                f" {human(stage.activations)} ({rows}){fits}"
+                f" {human(stage.activations)}{gathered} ({rows}){fits}"
             )
             if limit is not None and stage.total > limit:
-                lines.append(f"    {self._remedy(stage.name, limit)}")
+                lines.append(f"    {self._remedy(stage.name, limit, devices)}")
         weights = sum(self.parameters().values()) * FLOAT32
         per_position = self.cache_bytes_per_position()
         lines.append(f"  inference: weights {human(weights)}, cache {human(per_position)} per position and row")
         lines += [f"  note: {path} is neither pretrained nor trained by any stage" for path in self.left_fresh()]
         return "\n".join(lines)
 
-    def _remedy(self, name: str, limit: int) -> str:
+    def _remedy(self, name: str, limit: int, devices: int) -> str:
         """Return what would make a stage fit."""
         training = cast(TrainingConfig, self.pipeline.training)
         index = [stage.name for stage in training.stages].index(name)
-        settings = self.costs().advice(training.stages[index], training, limit)
+        tries = [devices, *(count for count in DEVICES if count > devices)]
+        found = ((count, self.costs(count).advice(training.stages[index], training, limit)) for count in tries)
+        count, settings = next((each for each in found if each[1] is not None), (devices, None))
         if settings is None:
-            return "no setting makes it fit: take a smaller backbone, a larger device, or several (docs/scaling.md)"
+            return "no setting makes it fit: take a smaller backbone or larger devices (docs/scaling.md)"
         of_stage = StageConfig.model_fields
         homes = [f"stages.{index}." if each.partition("=")[0] in of_stage else "" for each in settings]
-        return "it fits with " + " ".join(shlex.quote(f"training.{h}{s}") for h, s in zip(homes, settings, strict=True))
+        where = "it fits" if count == devices else f"no setting makes it fit on so few: on {count} devices it fits"
+        return f"{where} with " + " ".join(
+            shlex.quote(f"training.{h}{s}") for h, s in zip(homes, settings, strict=True)
+        )
 
 
 def check_wiring(loaded: Loaded, registries: Registries) -> Wiring:

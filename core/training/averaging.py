@@ -9,6 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from polyjanus.core.training.sharding import local, spread
+
 
 class Average:
     """Weights averaged over the steps of a stage (Polyak and Juditsky, 1992); `decay` is reached after a while.
@@ -26,7 +28,8 @@ class Average:
     def update(self, step: int) -> None:
         """Take in the weights after step `step` of the stage, counted from one."""
         share = 1 - min(self.decay, (1 + step) / (10 + step))
-        cast(Any, torch)._foreach_lerp_(list(self._values.values()), list(self._trained.values()), share)
+        mine, new = ([local(value) for value in each.values()] for each in (self._values, self._trained))
+        cast(Any, torch)._foreach_lerp_(mine, new, share)
 
     @contextmanager
     def applied(self) -> Generator[None]:
@@ -60,4 +63,4 @@ def applied(average: Average | None) -> AbstractContextManager[None]:
 @torch.no_grad()
 def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
     for name, value in target.items():
-        value.copy_(source[name])
+        value.copy_(spread(source[name], value))

@@ -32,11 +32,15 @@ from polyjanus.core.training.ranks import Ranks
 from polyjanus.core.training.samples import LINES, SAMPLES, write_samples
 from polyjanus.core.training.saving import Saving
 from polyjanus.core.training.scoring import held_out_losses, score
+from polyjanus.core.training.sharding import Sharding
 from polyjanus.core.training.stages import freeze_all_but, learning_rate, make_optimizer, set_modes
 from polyjanus.core.training.state import Progress, differences, read_optimizer, read_progress, read_weights, step_seed
 from polyjanus.core.training.stopping import Stopping
 from polyjanus.core.training.tracking import Tracking
 from polyjanus.core.training.watching import NON_FINITE, Watch
+
+FREE = ("save", "validation", "bad_rows", "samples", "kept", "trackers", "checkpoint_activations", "shard")
+"""Settings of `training` that may change when a run is resumed: no loss depends on them."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,17 @@ class Training:
         display: Display,
         splits: Splits | None = None,
         ranks: Ranks | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if pipeline.config.training is None:
             raise TrainingError("the pipeline has no 'training' block")
         self.pipeline, self.model, self.folder, self.display = pipeline, pipeline.model, folder, display
         self.config: TrainingConfig = pipeline.config.training
         self.data_folder, self.paths = data_folder, pipeline.config.component_paths()
-        self.device = self.model.device
+        self.device = device or self.model.device
         self.is_mixed = compute_dtype(self.config.precision, self.device) == torch.bfloat16
         self.ranks = ranks or Ranks()
+        self.sharding = Sharding(self.ranks, is_asked=self.config.shard, is_mixed=self.is_mixed)
         self.progress = Progress()
         self.resumed_from: Path | None = None
         self._has_learned = False
@@ -80,7 +86,7 @@ class Training:
         self.feed = Feed(pipeline, self.config, self.splits, folder)
         if not self.ranks.is_first:  # each process lists the bad rows that it met
             self.feed.quarantine.file = folder / f"bad_rows-{self.ranks.rank}.jsonl"
-        self.saving = Saving(pipeline, self.config, folder, self.ranks, self.fingerprint)
+        self.saving = Saving(pipeline, self.config, folder, self.sharding, self.fingerprint)
         self.watch = Watch(self.config.nonfinite, folder if self.ranks.is_first else None)
 
     def resume(self, checkpoint: Path) -> None:
@@ -101,7 +107,7 @@ class Training:
         """Return the settings that a run must keep for its losses to stay the same."""
         dump = self.pipeline.config.model_dump(mode="json", serialize_as_any=True)
         del dump["evaluation"], dump["text"]["sampler"]
-        for name in ("save", "validation", "bad_rows", "samples", "kept", "trackers", "checkpoint_activations"):
+        for name in FREE:
             dump["training"].pop(name, None)
         for modality in dump["modalities"].values():
             cast("dict[str, Any]", modality["generate"] or {}).pop("sampler", None)
@@ -110,6 +116,8 @@ class Training:
     def run(self) -> None:
         """Train all stages that are left; a first SIGINT or SIGTERM ends the step, saves and leaves."""
         self._check_shares()
+        self.sharding.check(self.config.stages)
+        self.sharding.place(self.pipeline, self.device)
         names = self.config.trackers if self.ranks.is_first else ()
         with (
             held(self.folder) if self.ranks.is_first else nullcontext(),
@@ -185,7 +193,7 @@ class Training:
             self.model,
             stage,
             paths,
-            self.ranks,
+            self.sharding,
             pad=self.feed.pad,
             max_tokens=self.config.max_tokens,
             is_mixed=self.is_mixed,
@@ -210,11 +218,10 @@ class Training:
             found = work.passes.run(sequences)
         self._has_learned |= found.has_learned
         is_fine = self.watch.is_finite("loss", found.loss, where, total, places, found.sums)
-        norm = torch.nn.utils.clip_grad_norm_(
-            [p for p in self.model.parameters() if p.requires_grad], stage.clip or float("inf")
-        )
+        norm = self.sharding.clip(work.passes.trained, stage.clip or float("inf"))
         if is_fine and self.watch.is_finite("gradient's norm", norm, where, total, places, found.sums):
-            optimizer.step()
+            with self.sharding.apart(optimizer):
+                optimizer.step()
             if work.average is not None:
                 work.average.update(step + 1)
         else:
@@ -242,10 +249,10 @@ class Training:
         total, is_over = self.progress.total, self.progress.step == work.stage.steps
         if work.stage.objective == "next" and (total % self.config.validation.every == 0 or is_over):
             self._validate(work)
-            if self.ranks.is_first:
-                with applied(work.average):
-                    write_samples(self.pipeline, self.config.samples, self.folder, total, self.data_folder)
-            self.ranks.wait()
+            if self.config.samples:
+                with applied(work.average), self.sharding.alone(self.pipeline) as is_first:
+                    if is_first:
+                        write_samples(self.pipeline, self.config.samples, self.folder, total, self.data_folder)
         if total % self.config.save.every == 0:
             self.saving.save(self.progress, work.optimizer, work.average)
 
@@ -254,7 +261,7 @@ class Training:
         if not any(len(side) for _, side in self.splits.values()):
             return
         with applied(work.average):
-            losses = held_out_losses(self.model, self.feed, self.config.validation, self.ranks, self.progress.total)
+            losses = held_out_losses(self.model, self.feed, self.config.validation, self.sharding, self.progress.total)
         found = score(losses, self.config.validation.best)
         is_best = found is not None and (self.progress.best is None or found < self.progress.best)
         named = {f"{name}.loss": value for name, value in losses.items()}

@@ -18,7 +18,7 @@ from polyjanus.core.model.unified import Sums, UnifiedModel
 from polyjanus.core.modules import Codec
 from polyjanus.core.sequence.packing import IGNORED, Batch, collate, to_device
 from polyjanus.core.sequence.spans import TokenSequence
-from polyjanus.core.training.ranks import Ranks
+from polyjanus.core.training.sharding import Sharding, blank, is_shard
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Passes:
         model: UnifiedModel,
         stage: StageConfig,
         paths: Sequence[str],
-        ranks: Ranks,
+        sharding: Sharding,
         *,
         pad: int,
         max_tokens: int,
         is_mixed: bool,
     ) -> None:
-        self.ranks = ranks
+        self.sharding, self.ranks = sharding, sharding.ranks
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.codecs = [model.part(path) for path in paths if stage.objective == "reconstruct"]
         self.model, self.stage, self.paths = model, stage, paths
@@ -59,23 +59,24 @@ class Passes:
         share = -(-len(sequences) // self.stage.accumulate)
         chunks = [sequences[start : start + share] for start in range(0, len(sequences), share)]
         batches = [collate(chunk, pad=self.pad, max_tokens=self.max_tokens) for chunk in chunks]
+        places = sum(batch["ids"].numel() for batch in batches)
+        batches += [blank(self.pad)] * self.sharding.missing(len(batches), self.model.device)
         counts = self._counts(batches)
-        loss, sums, has_learned = torch.zeros((), device=self.model.device), cast(Sums, {}), False
+        loss, sums = torch.zeros((), device=self.model.device), cast(Sums, {})
         for batch in batches:
             found = self._sums(to_device(batch, self.model.device))
             part = self._loss(found, counts)
             if part.requires_grad:  # else no row of this pass uses what the stage trains
                 part.backward()  # type: ignore[no-untyped-call]
-                has_learned = True
             loss = loss + part.detach()
             for name, (total, count) in found.items():
                 before = sums.get(name)
                 total = total.detach()
                 sums[name] = (total, count) if before is None else (before[0] + total, before[1] + count)
-        self.ranks.sum_gradients(self.trained)
+        has_learned = any(parameter.grad is not None for parameter in self.trained)
+        self.ranks.sum_gradients([parameter for parameter in self.trained if not is_shard(parameter)])
         for codec in self.codecs:
             self.ranks.mean_statistics(codec)
-        places = sum(batch["ids"].numel() for batch in batches)
         return self._of_all(Outcome(loss, sums, has_learned, places), counts)
 
     def _of_all(self, mine: Outcome, counts: Mapping[str, int]) -> Outcome:

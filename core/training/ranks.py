@@ -70,6 +70,14 @@ class Ranks:
         """Tell whether any process says so."""
         return is_so if self.world == 1 else self.sum([float(is_so)], device)[0] > 0
 
+    def most(self, value: float, device: torch.device) -> float:
+        """Return the largest of the numbers that the processes have."""
+        if self.world == 1:
+            return value
+        given = torch.tensor(value, dtype=torch.float64, device=device)
+        _collectives().all_reduce(given, _collectives().ReduceOp.MAX)
+        return float(given)
+
     def tell(self, text: str, device: torch.device) -> str:
         """Return what the first process says."""
         if self.world == 1:

@@ -13,7 +13,7 @@ from polyjanus.core.checkpoints.finding import BEST, CHECKPOINTS, complete
 from polyjanus.core.config.schema import TrainingConfig
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.training.averaging import Average, applied
-from polyjanus.core.training.ranks import Ranks
+from polyjanus.core.training.sharding import Sharding
 from polyjanus.core.training.state import Progress, write_state
 
 
@@ -25,10 +25,11 @@ class Saving:
         pipeline: Pipeline,
         config: TrainingConfig,
         folder: Path,
-        ranks: Ranks,
+        sharding: Sharding,
         fingerprint: Callable[[], dict[str, Any]],
     ) -> None:
-        self.pipeline, self.config, self.ranks, self.fingerprint = pipeline, config, ranks, fingerprint
+        self.pipeline, self.config, self.fingerprint = pipeline, config, fingerprint
+        self.sharding, self.ranks = sharding, sharding.ranks
         self.home = folder / CHECKPOINTS
         self.last: int | None = None
         """The step of which a numbered checkpoint was last written."""
@@ -57,19 +58,28 @@ class Saving:
     def _write(
         self, target: Path, progress: Progress, optimizer: torch.optim.Optimizer, average: Average | None
     ) -> None:
-        if not self.ranks.is_first:
-            self.ranks.wait()
-            return
         stages = self.config.stages
         training = {
             "stage": stages[min(progress.stage, len(stages) - 1)].name,
             "step": progress.total,
             "steps": sum(stage.steps for stage in stages),
         }
-        with atomic_dir(target, step=progress.total, training=training, **self.pipeline.manifest()) as draft:
-            with applied(average):
-                self.pipeline.write(draft)
-            weights = None if average is None else average.weights()
-            write_state(draft, progress, optimizer, self.fingerprint(), weights)
-        self.pipeline.plugins.manager.hook.checkpoint_saved(folder=target, step=progress.total)
+        if self.ranks.is_first:
+            with atomic_dir(target, step=progress.total, training=training, **self.pipeline.manifest()) as draft:
+                self._fill(draft, progress, optimizer, average)
+            self.pipeline.plugins.manager.hook.checkpoint_saved(folder=target, step=progress.total)
+        elif self.sharding.is_on:  # what lies in shards is gathered by all
+            self._fill(None, progress, optimizer, average)
         self.ranks.wait()
+
+    def _fill(
+        self, draft: Path | None, progress: Progress, optimizer: torch.optim.Optimizer, average: Average | None
+    ) -> None:
+        """Write the files of a checkpoint, or only give what this process has of them."""
+        with applied(average), self.sharding.gathered(self.pipeline.model):
+            if draft is not None:
+                self.pipeline.write(draft)
+        state = self.sharding.state_of(optimizer)
+        weights = None if average is None else {n: self.sharding.whole(v) for n, v in average.weights().items()}
+        if draft is not None:
+            write_state(draft, progress, state, self.fingerprint(), weights)

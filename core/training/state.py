@@ -10,9 +10,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
 from polyjanus.core.errors import CheckpointError
+from polyjanus.core.training.sharding import spread
 
 FOLDER = "training"
 WEIGHTS = "weights.safetensors"
@@ -38,17 +40,16 @@ def step_seed(seed: int, stage: int, step: int) -> int:
 def write_state(
     folder: Path,
     progress: Progress,
-    optimizer: torch.optim.Optimizer,
+    state: Mapping[str, Any],
     settings: dict[str, Any],
     weights: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write progress, optimiser and settings under `training/` in a checkpoint folder.
+    """Write progress, an optimiser's state dict and settings under `training/` in a checkpoint folder.
 
     `weights` are those that the optimiser goes on with, where the checkpoint holds their average.
     """
     home = folder / FOLDER
     home.mkdir()
-    state = optimizer.state_dict()
     tensors: dict[str, torch.Tensor] = {}
     for index, entries in state["state"].items():
         for name, value in entries.items():
@@ -72,12 +73,13 @@ def read_progress(folder: Path) -> tuple[Progress, dict[str, Any]]:
 def read_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     """Give an optimiser over the same parameters the state that it had."""
     home = folder / FOLDER
-    tensors = load_file(home / "optimizer.safetensors")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     groups = json.loads((home / "state.json").read_text(encoding="utf-8"))["groups"]
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        _, index, name = key.split(".", 2)
-        state.setdefault(int(index), {})[name] = value
+    with cast(Any, safe_open(home / "optimizer.safetensors", framework="pt")) as tensors:
+        for key in tensors.keys():  # noqa: SIM118 -- no mapping
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = spread(tensors.get_tensor(key), parameters[int(index)])
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 

@@ -141,7 +141,7 @@ def test_c11_wiring_faults_name_the_lines_of_both_ends(
 ) -> None:
     paths = ("image.understand.encoder", "image.understand.adaptor")
     faults = [WiringError("gives width 8, but width 4 goes in", paths=paths, hint="set width: 8")]
-    wiring = SimpleNamespace(faults=faults, memory_report=lambda limit: f"fits {limit}")
+    wiring = SimpleNamespace(faults=faults, memory_report=lambda limit, devices: f"fits {limit} on {devices}")
     module = SimpleNamespace(check_wiring=lambda loaded, registries: wiring)
     monkeypatch.setitem(sys.modules, "polyjanus.core.model.wiring", module)
     path = write(rich)
@@ -152,7 +152,8 @@ def test_c11_wiring_faults_name_the_lines_of_both_ends(
         f" (image.understand.adaptor is at {path}:{line(rich, 'adaptor:')}); set width: 8\n"
     )
     faults.clear()
-    assert "fits 24000000000" in cli("validate", path, "--memory", "24GB").out
+    assert "fits 24000000000 on 1" in cli("validate", path, "--memory", "24GB").out
+    assert "fits 24000000000 on 8" in cli("validate", path, "--memory", "24GB", "--devices", "8").out
 
 
 @pytest.mark.parametrize("override", ["training.stages.all.lr=abc", "a.b.c=1", "training.stages.9.lr=1", "text=[1"])

@@ -65,3 +65,20 @@ def test_the_settings_that_are_advised_make_it_fit_and_none_of_them_is_needless(
 
 def test_what_nothing_makes_fit_is_said_so(wiring: Any) -> None:
     assert "no setting makes it fit" in wiring().memory_report(1000)
+
+
+def test_shards_divide_what_the_backbone_and_the_text_hold_and_nothing_else(wiring: Any) -> None:
+    found = wiring()
+    (plain,), (sharded,) = found.stages(4), wiring("training.shard=true").stages(4)
+    assert plain.rows == sharded.rows == 16 and found.stages()[0].rows == 64
+    counts = found.parameters()
+    divided = sum(counts[path] for path in ("backbone", "text.embedding", "text.head"))
+    assert plain.weights - sharded.weights == pytest.approx(4 * divided * 3 / 4, abs=16)
+    assert plain.optimizer - sharded.optimizer == pytest.approx(8 * divided * 3 / 4, abs=32)
+    assert sharded.gathered > 0 == plain.gathered
+
+
+def test_where_nothing_fits_on_the_devices_there_are_shards_over_more_of_them_are_advised(wiring: Any) -> None:
+    found = wiring("backbone.architecture.hidden_size=1024", "training.stages.0.batch=1")
+    report = found.memory_report(int(found.stages()[0].weights * 0.7))
+    assert "no setting makes it fit on so few: on " in report and "training.shard=true" in report

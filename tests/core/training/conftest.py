@@ -1,8 +1,13 @@
 """Runs of a tiny pipeline over a few rows of text and pictures."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,3 +86,53 @@ def runs(tmp_path: Path, plugins: Any, picture: Any, tiny_text: str) -> Runs:
     dropout = head.replace("max_position_embeddings: 512}", "max_position_embeddings: 512, attention_dropout: 0.1}")
     assert dropout != head
     return Runs(tmp_path, plugins, f"{dropout}{block}  stages: {STAGES}\n")
+
+
+@pytest.fixture
+def yaml(runs: Any) -> Path:
+    """Return a pipeline without dropout and without a stage that moves batch statistics."""
+    text = runs.yaml.replace(", attention_dropout: 0.1", "")
+    codec = text[text.index("  {name: codec") : text.index("  {name: all")]
+    runs.file.write_text(text.replace(codec, ""), encoding="utf-8")
+    return runs.file
+
+
+@pytest.fixture(scope="session")
+def several() -> SimpleNamespace:
+    """Return what starts and reads runs of several processes."""
+    return SimpleNamespace(start=_start, finish=_finish, losses=_losses, flat=_flat)
+
+
+def _start(yaml: Path, run: Path, *arguments: str, world: int = 1) -> list[subprocess.Popen[str]]:
+    """Start the processes of one run, as torchrun does."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = [sys.executable, "-m", "polyjanus", "train", str(yaml), "--run", str(run), "--device", "cpu"]
+    processes = []
+    for rank in range(world):
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if world > 1:
+            env |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+            env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        processes.append(
+            subprocess.Popen(
+                [*command, "--quiet", *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        )
+    return processes
+
+
+def _finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    found = [(*process.communicate(timeout=100), process) for process in processes]
+    return [(process.returncode, out, err) for out, err, process in found]
+
+
+def _losses(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    kept = ("step", "loss", "text.loss", "image.generate.loss", "positions", "validation", "grad_norm")
+    return [{name: line[name] for name in kept if name in line} for line in lines]
+
+
+def _flat(record: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in {**record, **record.get("validation", {})}.items() if name != "validation"}

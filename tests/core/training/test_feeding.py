@@ -136,7 +136,7 @@ def test_bad_held_out_rows_are_left_out_of_the_score_and_none_left_means_no_scor
 
 
 def _held_out_loss(training: Training) -> float | None:
-    losses = held_out_losses(training.model, training.feed, training.config.validation, training.ranks, 0)
+    losses = held_out_losses(training.model, training.feed, training.config.validation, training.sharding, 0)
     return losses.get("captions")
 
 
