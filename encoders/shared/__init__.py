@@ -218,7 +218,7 @@ class HfAutoConfig(EncoderConfig, PretrainedSettings, GridSettings, RateSettings
     mean: Floats | None = Field(
         default=None, description="per channel of a grid whose values reach from 0 to 1; the checkpoint's own if absent"
     )
-    std: Floats | None = None
+    std: Floats | None = Field(default=None, description="beside it")
     layer: int = Field(default=-1, le=-1, description="hidden state to use: -1 the last, -2 the one before")
     arguments: dict[str, bool | int | float | str] = Field(default_factory=dict, description="others of its forward")
 
