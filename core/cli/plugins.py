@@ -9,6 +9,7 @@ import click
 
 from polyjanus.core.cli.checking import check_command
 from polyjanus.core.cli.common import Session, echo, echo_json
+from polyjanus.core.cli.starting import new_command
 from polyjanus.core.errors import RegistryError, UsageError, suggest
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def command() -> None:
 
 
 command.add_command(check_command)
+command.add_command(new_command)
 
 
 @command.command(name="list")

@@ -40,7 +40,7 @@ def tensors_are_parameters_or_buffers(subject: Subject) -> None:
     component: nn.Module = subject.component
     own = {id(entry) for entry in component.parameters()}  # which torch's LSTM lists once more
     for name, module in cast(Any, component).named_modules():
-        for attribute, value in cast("dict[str, Any]", vars(cast(object, module))).items():
+        for attribute, value in vars(cast(object, module)).items():
             if attribute in {"_parameters", "_buffers", "_modules"}:
                 continue
             several: Any = list(cast("dict[Any, Any]", value).values()) if isinstance(value, dict) else value

@@ -15,18 +15,15 @@ if TYPE_CHECKING:
     from polyjanus.encoders.array.media import ArrayModality
 
 Side = Annotated[int, Field(gt=0)]
+Shape = Annotated[tuple[Side, Side, Side], Field(strict=False)]
 
 
-class ArrayConfig(ModalityConfig):
-    """Arrays of one shape: spectra, spectrograms, radar frames, maps. Spectra are one row."""
+class ArraySettings(ModalityConfig):
+    """What is said of arrays of one shape; a plugin's own kind of them adds its `type` and its defaults."""
 
     behaves_like = ("grid",)
-    example_settings = {"shape": (2, 16, 16)}
 
-    type: Literal["array"]
-    shape: Annotated[tuple[Side, Side, Side], Field(strict=False)] = Field(
-        description="channels, rows, columns; a spectrum of 512 bins is [1, 1, 512]"
-    )
+    shape: Shape = Field(description="channels, rows, columns; a spectrum of 512 bins is [1, 1, 512]")
     low: float = Field(default=-1.0, description="the value that networks see as -1, in the array's units")
     high: float = Field(default=1.0, description="the value that networks see as 1")
     units: str = Field(default="", description="what the values are in, such as dB; for people")
@@ -43,6 +40,14 @@ class ArrayConfig(ModalityConfig):
         from polyjanus.encoders.array.media import ArrayModality
 
         return ArrayModality(context.path, self)
+
+
+class ArrayConfig(ArraySettings):
+    """Arrays of one shape: spectra, spectrograms, radar frames, maps. Spectra are one row."""
+
+    example_settings = {"shape": (2, 16, 16)}
+
+    type: Literal["array"]
 
 
 @hookimpl

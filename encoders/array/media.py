@@ -88,7 +88,7 @@ class ArrayModality(GridModality[GridArray, Any]):
         low, high = self.settings.low, self.settings.high
         return GridArray(((waves + 1) / 2 * (high - low) + low).astype(np.float32))
 
-    def grid(self, *, size: int | None, channels: int | None, resize: str) -> GridPreparation:
+    def grid(self, *, size: int | None = None, channels: int | None = None, resize: str = "crop") -> GridPreparation:
         """Return the way to cells; arrays have one size, the modality's own."""
         from polyjanus.encoders.array.cells import ArrayPreparation
 

@@ -97,7 +97,7 @@ class ImageModality(GridModality[Image.Image, Any]):
         """Return the picture of pixels (H, W, 3)."""
         return Image.fromarray(packed["pixels"])
 
-    def grid(self, *, size: int | None, channels: int | None, resize: str) -> GridPreparation:
+    def grid(self, *, size: int | None = None, channels: int | None = None, resize: str = "crop") -> GridPreparation:
         """Return the way to pixels; 32 a side and RGB where nothing is said."""
         from polyjanus.encoders.image.pixels import Preparation
 

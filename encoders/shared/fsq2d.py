@@ -11,6 +11,7 @@ from polyjanus.core.modules import Prepared, in_groups
 from polyjanus.encoders.shared.cells import GridPreparation
 from polyjanus.encoders.shared.fsq import FiniteScalars
 from polyjanus.encoders.shared.grid_codec import GridCodec
+from polyjanus.encoders.shared.networks import shape_of
 
 GROUPS = 8
 
@@ -56,23 +57,34 @@ def convolutional_decoder(width_in: int, width: int, doublings: int, channels: i
     return nn.Sequential(*layers, nn.SiLU(), nn.ConvTranspose2d(before, channels, 4, stride=2, padding=1))
 
 
-class Fsq2dCodec(GridCodec):
-    """Grids of cells to finite scalars and back.
+class FsqGridCodec(GridCodec):
+    """Grids of cells to finite scalars and back, by any two networks.
 
-    The latents are normalised over the batch before they are rounded: without it training can collapse to a handful
-    of codes. `encode` always uses the statistics that training has gathered, and never changes them.
+    `encoder` takes values (B, C, H, W), about -1 to 1, to latents (B, d, h, w) with one of `levels` per d; `decoder`
+    takes vectors (B, d, h, w), each value between -1 and 1, back to values (B, C, H, W). The latents are normalised
+    over the batch before they are rounded: without it training can collapse to a handful of codes. `encode` always
+    uses the statistics that training has gathered, and never changes them.
     """
 
-    def __init__(self, preparation: GridPreparation, levels: Sequence[int], *, downsample: int, width: int) -> None:
-        super().__init__(preparation, downsample)
-        channels = preparation.shape[0]
-        halvings = downsample.bit_length() - 1
+    def __init__(
+        self, preparation: GridPreparation, levels: Sequence[int], encoder: nn.Module, decoder: nn.Module
+    ) -> None:
+        super().__init__(preparation, 1)
         self.scalars = FiniteScalars(levels)
         self.cardinality = self.scalars.cardinality
         self.latent_width = len(self.scalars.levels)
-        self.encoder = convolutional_encoder(channels, width, halvings, self.latent_width)
+        self.encoder = encoder
         self.norm = nn.BatchNorm2d(self.latent_width, affine=False)
-        self.decoder = convolutional_decoder(self.latent_width, width, halvings, channels)
+        self.decoder = decoder
+        found = shape_of(encoder, preparation.shape)
+        if len(found) != 4 or found[1] != self.latent_width:
+            wanted = f"(1, {self.latent_width}, rows, columns)"
+            raise ValueError(f"the encoder gives {found}, not {wanted}: one channel for each of {len(levels)} levels")
+        back = shape_of(decoder, found[1:])
+        if back[1:] != tuple(preparation.shape):
+            raise ValueError(f"the decoder gives {back[1:]} of {found[1:]}, not the shape {preparation.shape}")
+        self.grid = (found[2], found[3])
+        self.max_codes = self.min_codes = found[2] * found[3]
 
     def to_latents(self, values: Tensor) -> Tensor:
         """Return latents (B, d, h, w), normalised by the gathered statistics."""
@@ -102,3 +114,12 @@ class Fsq2dCodec(GridCodec):
         latents = self.norm(self.encoder(values)).movedim(1, -1)
         rebuilt = self.decoder(self.scalars.quantise(latents).movedim(-1, 1))
         return (rebuilt - values).abs().float().flatten(1).mean(1)
+
+
+class Fsq2dCodec(FsqGridCodec):
+    """Convolutions around finite scalar quantisation; `downsample` is a power of two."""
+
+    def __init__(self, preparation: GridPreparation, levels: Sequence[int], *, downsample: int, width: int) -> None:
+        channels, halvings = preparation.shape[0], downsample.bit_length() - 1
+        encoder = convolutional_encoder(channels, width, halvings, len(levels))
+        super().__init__(preparation, levels, encoder, convolutional_decoder(len(levels), width, halvings, channels))

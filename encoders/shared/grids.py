@@ -18,5 +18,5 @@ class GridModality(Modality[M, C]):
     """A modality whose medium is cells on a grid; `patch2d` and `fsq2d` work on any of them."""
 
     @abstractmethod
-    def grid(self, *, size: int | None, channels: int | None, resize: str) -> GridPreparation:
+    def grid(self, *, size: int | None = None, channels: int | None = None, resize: str = "crop") -> GridPreparation:
         """Return the way to cells; `size`, `channels` and `resize` are for media whose size varies."""
