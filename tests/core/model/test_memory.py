@@ -79,6 +79,6 @@ def test_shards_divide_what_the_backbone_and_the_text_hold_and_nothing_else(wiri
 
 
 def test_where_nothing_fits_on_the_devices_there_are_shards_over_more_of_them_are_advised(wiring: Any) -> None:
-    found = wiring("backbone.architecture.hidden_size=1024", "training.stages.0.batch=1")
+    found = wiring(*(f"backbone.architecture.{size}" for size in ("hidden_size=512", "num_hidden_layers=16")))
     report = found.memory_report(int(found.stages()[0].weights * 0.7))
     assert "no setting makes it fit on so few: on " in report and "training.shard=true" in report
