@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LIBRARIES = ("polyjanus", "torch", "transformers", "numpy", "pydantic", "pluggy", "pillow", "safetensors")
 BESIDE = {
     "peft": "low-rank updates (training.lora)",
+    "bitsandbytes": "AdamW with moments in bytes (optimizer: adamw8bit)",
     "accelerate": "trackers such as W&B (training.trackers)",
     "tensorboard": "the tracker tensorboard",
 }

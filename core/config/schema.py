@@ -76,8 +76,9 @@ class StageConfig(Settings):
     steps: int = Field(gt=0, description="optimiser steps")
     batch: int = Field(gt=0, description="rows per step")
     accumulate: int = Field(default=1, gt=0, description="passes that a step is done in; less memory, equal losses")
-    optimizer: Literal["adamw", "adafactor"] = Field(
-        default="adamw", description="adafactor keeps a row and a column per matrix in place of two copies"
+    optimizer: Literal["adamw", "adamw8bit", "adafactor"] = Field(
+        default="adamw",
+        description="adamw8bit keeps its moments in a byte each (bitsandbytes), adafactor a row and a column of one",
     )
     lr: float = Field(gt=0, description="peak learning rate")
     rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
@@ -143,6 +144,9 @@ class TrainingConfig(Settings):
     shard: bool = Field(
         default=False,
         description="keep backbone and text in shards over all processes (FSDP2), for a model that one cannot hold",
+    )
+    compile: bool = Field(
+        default=False, description="compile the backbone's blocks (torch.compile): slow to start, then faster"
     )
     ema: float | None = Field(
         default=None, gt=0, lt=1, description="decay of a moving average of what is trained, which is scored and saved"

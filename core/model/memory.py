@@ -23,7 +23,7 @@ from polyjanus.core.training.globs import chosen
 
 FLOAT32, BFLOAT16 = 4, 2
 """Bytes of a value."""
-ADAM = 8
+MOMENTS = {"adamw": 8, "adamw8bit": 2, "adafactor": 0}
 """Bytes of AdamW's state per trained value: two moments in float32. Adafactor's are too few to count."""
 PER_LOGIT = 10
 """Bytes per logit: as it comes, in float32, and its gradient."""
@@ -102,7 +102,7 @@ class Costs:
             rows * longest,
             weights=(whole + (held if training.ema else 0)) * FLOAT32,
             gradients=held * FLOAT32,
-            optimizer=held * ADAM if stage.optimizer == "adamw" else 0,
+            optimizer=held * MOMENTS[stage.optimizer],
             activations=int(self._activations(trained, training, rows, rows * longest)),
             gathered=self._gathered(trained, training) if self._is_sharded(training) else 0,
         )
@@ -220,6 +220,8 @@ def _changes(stage: StageConfig, training: TrainingConfig, modules: Mapping[str,
     if devices > 1 and stage.optimizer == "adamw":
         found |= {} if training.shard else {"shard=true": _of_training(shard=True)}
     elif stage.optimizer != "adafactor":
+        if stage.optimizer == "adamw":
+            found["optimizer=adamw8bit"] = _of_stage(optimizer="adamw8bit")
         found["optimizer=adafactor"] = _of_stage(optimizer="adafactor")
     if "backbone" in chosen(stage.train, list(modules)) and "backbone" not in training.lora:
         lora = {**training.lora, "backbone": LoraConfig()}

@@ -21,6 +21,7 @@ from polyjanus.core.errors import DataError, PluginError, TrainingError
 from polyjanus.core.modules import Backbone
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.training.averaging import Average, applied
+from polyjanus.core.training.compiling import Blocks
 from polyjanus.core.training.feeding import Feed
 from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.holding import held
@@ -88,6 +89,7 @@ class Training:
             self.feed.quarantine.file = folder / f"bad_rows-{self.ranks.rank}.jsonl"
         self.saving = Saving(pipeline, self.config, folder, self.sharding, self.fingerprint)
         self.watch = Watch(self.config.nonfinite, folder if self.ranks.is_first else None)
+        self.blocks = Blocks(self.model, is_on=self.config.compile)
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint whose weights the pipeline has; refuse one that other settings made."""
@@ -214,7 +216,8 @@ class Training:
         where, total = f"step {step + 1} of stage {stage.name!r}", self.progress.total + 1
         places = [self.feed.place(draw) for draw in taken]
         mine = [(len(example.sequence), self.feed.place(example.draw)) for example in examples]
-        with fitting(where, self.model, self.config, stage, lambda: mine, lambda: self._save_in_need(work)):
+        need = fitting(where, self.model, self.config, stage, lambda: mine, lambda: self._save_in_need(work))
+        with need, self.blocks.compiled():
             found = work.passes.run(sequences)
         self._has_learned |= found.has_learned
         is_fine = self.watch.is_finite("loss", found.loss, where, total, places, found.sums)

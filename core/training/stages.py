@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from typing import Any, cast
@@ -86,7 +87,19 @@ def make_optimizer(model: UnifiedModel, stage: StageConfig, paths: Sequence[str]
     ordered = [groups[key] for key in sorted(groups)]
     if stage.optimizer == "adafactor":
         return torch.optim.Adafactor(cast(Any, ordered), lr=stage.lr)
+    if stage.optimizer == "adamw8bit":
+        return _bitsandbytes().optim.AdamW8bit(ordered, lr=stage.lr, betas=stage.betas)
     return torch.optim.AdamW(cast(Any, ordered), lr=stage.lr, betas=stage.betas, fused=True)
+
+
+def _bitsandbytes() -> Any:
+    try:
+        return importlib.import_module("bitsandbytes")
+    except ImportError as error:
+        raise TrainingError(
+            "'optimizer: adamw8bit' needs bitsandbytes, which is not installed",
+            hint='pip install "polyjanus[adam8bit]"',
+        ) from error
 
 
 def _scales(stage: StageConfig, paths: Sequence[str]) -> dict[str, float]:

@@ -51,13 +51,21 @@ def write_state(
     home = folder / FOLDER
     home.mkdir()
     tensors: dict[str, torch.Tensor] = {}
+    numbers: dict[str, float] = {}
+    seen: set[int] = set()
     for index, entries in state["state"].items():
-        for name, value in entries.items():
-            tensors[f"state.{index}.{name}"] = torch.as_tensor(value).contiguous()
+        for name, value in _leaves(entries):
+            if isinstance(value, torch.Tensor):  # a table that several parameters share is written for each
+                is_shared = value.data_ptr() in seen and value.numel()
+                tensors[f"state.{index}.{name}"] = value.clone() if is_shared else value.contiguous()
+                seen.add(value.data_ptr())
+            else:
+                numbers[f"state.{index}.{name}"] = value
     save_file(tensors, home / "optimizer.safetensors")
     if weights is not None:
         save_file({name: value.cpu().contiguous() for name, value in weights.items()}, home / WEIGHTS)
-    text = json.dumps({"progress": asdict(progress), "groups": state["param_groups"], "settings": settings}, indent=1)
+    content = {"progress": asdict(progress), "groups": state["param_groups"], "numbers": numbers, "settings": settings}
+    text = json.dumps(content, indent=1)
     (home / "state.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -74,13 +82,32 @@ def read_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     """Give an optimiser over the same parameters the state that it had."""
     home = folder / FOLDER
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    groups = json.loads((home / "state.json").read_text(encoding="utf-8"))["groups"]
-    state: dict[int, dict[str, torch.Tensor]] = {}
+    saved = json.loads((home / "state.json").read_text(encoding="utf-8"))
+    state: dict[int, dict[str, Any]] = {}
     with cast(Any, safe_open(home / "optimizer.safetensors", framework="pt")) as tensors:
         for key in tensors.keys():  # noqa: SIM118 -- no mapping
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = spread(tensors.get_tensor(key), parameters[int(index)])
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+            _put(state, key, spread(tensors.get_tensor(key), parameters[int(key.split(".")[1])]))
+    for key, value in saved.get("numbers", {}).items():
+        _put(state, key, value)
+    optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
+
+
+def _leaves(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what an optimiser keeps of one parameter, by dotted names."""
+    for name, value in entries.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(cast("Mapping[str, Any]", value), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _put(state: dict[int, dict[str, Any]], key: str, value: Any) -> None:
+    """Put what stands at `state.index.name` where an optimiser looks for it."""
+    _, index, *parents, name = key.split(".")
+    home = state.setdefault(int(index), {})
+    for parent in parents:
+        home = home.setdefault(parent, {})
+    home[name] = value
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:

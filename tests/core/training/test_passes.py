@@ -1,10 +1,12 @@
 """How a step is done: in several passes, with other rates, with activations computed again, without a bad step."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from polyjanus.core.checkpoints.finding import CHECKPOINTS, newest
 from polyjanus.core.errors import TrainingError
@@ -81,8 +83,12 @@ def test_a_rate_for_what_is_not_trained_is_refused(runs: Any) -> None:
         runs.training("x", "training.stages.codec.rates={image.understand: 1e-3}").run()
 
 
-@pytest.mark.parametrize("override", ["optimizer=adafactor", "accumulate=2", "rates={backbone: 1e-4}"])
+@pytest.mark.parametrize(
+    "override", ["optimizer=adafactor", "optimizer=adamw8bit", "accumulate=2", "rates={backbone: 1e-4}"]
+)
 def test_every_way_to_do_a_step_goes_on_bit_by_bit(runs: Any, quiet: Any, override: str) -> None:
+    if "8bit" in override:
+        pytest.importorskip("bitsandbytes")
     setting = f"training.stages.all.{override}"
     runs.training("whole", setting).run()
 
@@ -95,6 +101,35 @@ def test_every_way_to_do_a_step_goes_on_bit_by_bit(runs: Any, quiet: Any, overri
     assert runs.log("x") == runs.log("whole")
     mine, theirs = weights(runs, "x"), weights(runs, "whole")
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_moments_in_bytes_are_saved_as_such_and_learn_much_as_in_floats(runs: Any) -> None:
+    pytest.importorskip("bitsandbytes")
+    for name, kind in (("bytes", "adamw8bit"), ("floats", "adamw")):
+        runs.training(name, f"training.stages.all.optimizer={kind}").run()
+    checkpoint = newest(runs.home / "bytes" / CHECKPOINTS)
+    assert checkpoint is not None
+    with safe_open(checkpoint / "training" / "optimizer.safetensors", framework="pt") as file:
+        kinds = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    assert "U8" in kinds
+    mine, theirs = losses(runs, "bytes"), losses(runs, "floats")
+    assert mine == pytest.approx(theirs, rel=0.02) and mine != theirs
+
+
+def test_without_bitsandbytes_the_way_to_get_it_is_told(runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(TrainingError, match=r"needs bitsandbytes(.|\n)*polyjanus\[adam8bit\]"):
+        runs.training("x", "training.stages.codec.optimizer=adamw8bit").run()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
+def test_compiled_blocks_learn_what_plain_ones_do_and_samples_need_none_of_it(runs: Any) -> None:
+    still = "backbone.architecture.attention_dropout=0.0"  # a compiled block draws other random numbers
+    sample = "training.samples=[{prompt: say, max_tokens: 3}]"
+    for name, is_compiled in (("compiled", "true"), ("plain", "false")):
+        runs.training(name, still, sample, f"training.compile={is_compiled}").run()
+    assert losses(runs, "compiled") == pytest.approx(losses(runs, "plain"), rel=1e-4)
 
 
 def _breaks(training: Any, steps: set[int]) -> None:
