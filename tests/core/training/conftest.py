@@ -124,7 +124,11 @@ def _start(yaml: Path, run: Path, *arguments: str, world: int = 1) -> list[subpr
 
 
 def _finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
-    found = [(*process.communicate(timeout=100), process) for process in processes]
+    try:
+        found = [(*process.communicate(timeout=200), process) for process in processes]
+    finally:  # where one of them waits for ever
+        for process in processes:
+            process.kill()
     return [(process.returncode, out, err) for out, err, process in found]
 
 

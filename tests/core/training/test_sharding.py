@@ -10,7 +10,7 @@ from polyjanus.core.checkpoints.finding import CHECKPOINTS, newest
 from polyjanus.core.pipeline import Pipeline
 
 SHARD = "training.shard=true"
-ADAPTORS = "train: [marks, image.understand.adaptor, image.generate.embedding, image.generate.adaptor]"
+ADAPTORS = "train: [image.understand.adaptor, image.generate.embedding, image.generate.adaptor]"
 LEFT_OVER = ["training.stages.all.batch=5", "training.stages.all.accumulate=3"]
 """Three rows in three passes on one process, and two in two on the other."""
 
