@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 LIBRARIES := libegl1 libgl1 libgomp1 libidn2-0 libudev1 libusb-1.0-0 libx11-6
 
-.PHONY: help system demo test check lint types contracts format clean
+.PHONY: help system demo test check lint types contracts docs format clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this
@@ -46,6 +46,9 @@ types: $(VENV)/.dev  ## Type check: strict in core/
 
 contracts: $(VENV)/.dev  ## Who may import whom
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev  ## Build the documentation in build/docs; a warning is an error
+	$(BIN)/python -m sphinx -q -W -b html docs build/docs
 
 format: $(VENV)/.dev  ## Format and mend what can be mended
 	$(BIN)/ruff format .
