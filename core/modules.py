@@ -256,21 +256,22 @@ class LogitsHead(Head):
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits (R, K', V) of hidden (R, d)."""
 
-    def last_layer(self, hidden: Tensor) -> tuple[Tensor, nn.Linear] | None:
-        """Return what the last linear layer takes (R, h), and that layer (K' · V, h), if logits are just its product.
+    def last_layer(self) -> nn.Linear | None:
+        """Return the linear layer (K' · V, h) of whose product with `states` the logits are, if they are.
 
         A head that tells lets large losses be computed without holding its logits.
         """
         return None
 
+    def states(self, hidden: Tensor) -> Tensor:
+        """Return what the last layer takes (R, h) of hidden (R, d)."""
+        return hidden
+
     def loss(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the summed cross-entropy and the number of codes."""
-        count = torch.tensor(targets.numel())
-        last = self.last_layer(hidden)
-        if last is not None and is_fused(len(targets), getattr(last[1], "out_features", 0), last[1]):
-            states, layer = last
-            columns = targets.shape[-1]
-            bias = cast("Tensor | None", layer.bias)
+        count, layer = torch.tensor(targets.numel()), self.last_layer()
+        if layer is not None and is_fused(len(targets), layer.weight.shape[0], layer):
+            states, columns, bias = self.states(hidden), targets.shape[-1], cast("Tensor | None", layer.bias)
             biases = [None] * columns if bias is None else bias.chunk(columns)
             parts = zip(layer.weight.chunk(columns), biases, targets.unbind(-1), strict=True)
             return torch.stack([fused_cross_entropy(states, *part) for part in parts]).sum(), count

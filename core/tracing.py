@@ -66,6 +66,7 @@ def trace(pipeline: Pipeline, messages: Any, place: str) -> Trace:
     """Return the way of one row; the model's weights and modes stay what they are, its gradients are emptied."""
     found = Trace(place)
     watcher = _Watcher(pipeline, found)
+    kept = pipeline.compiler
     pipeline.keep(None)  # what was computed before would hide the steps
     with watcher.watching():
         started = time.perf_counter()
@@ -74,6 +75,7 @@ def trace(pipeline: Pipeline, messages: Any, place: str) -> Trace:
         pad = pipeline.tokenizer.require(pipeline.tokenizer.pad, "padding")
         output = pipeline.model(**to_device(collate([sequence], pad=pad), pipeline.model.device))
         watcher.timed("loss", "backward", output.loss.backward)
+    pipeline.compiler = kept
     found.runs = runs_of(sequence, pipeline.compiler)
     found.losses = {name: float(total.detach()) / max(int(count), 1) for name, (total, count) in output.sums.items()}
     for path in pipeline.config.component_paths():

@@ -17,9 +17,9 @@ class LinearHead(LogitsHead):
         """Return logits (R, K', V) of hidden (R, d)."""
         return self.output(hidden).unflatten(-1, self.shape)
 
-    def last_layer(self, hidden: Tensor) -> tuple[Tensor, nn.Linear]:
-        """Return the hidden states and the one layer."""
-        return hidden, self.output
+    def last_layer(self) -> nn.Linear:
+        """Return the one layer."""
+        return self.output
 
 
 class MlpHead(LogitsHead):
@@ -34,8 +34,12 @@ class MlpHead(LogitsHead):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits (R, K', V) of hidden (R, d)."""
-        return self.output(self.activation(self.hidden(hidden))).unflatten(-1, self.shape)
+        return self.output(self.states(hidden)).unflatten(-1, self.shape)
 
-    def last_layer(self, hidden: Tensor) -> tuple[Tensor, nn.Linear]:
-        """Return what GELU gives and the layer after it."""
-        return self.activation(self.hidden(hidden)), self.output
+    def last_layer(self) -> nn.Linear:
+        """Return the layer after GELU."""
+        return self.output
+
+    def states(self, hidden: Tensor) -> Tensor:
+        """Return what GELU gives (R, h)."""
+        return self.activation(self.hidden(hidden))
