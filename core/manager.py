@@ -17,7 +17,7 @@ import pluggy
 
 from polyjanus.core import hookspecs
 from polyjanus.core.errors import PluginError
-from polyjanus.core.registry import UNKNOWN_ORIGIN, Origin, Registries, can_import
+from polyjanus.core.registry import ONE_FILE, UNKNOWN_ORIGIN, Origin, Registries, can_import
 
 GROUP = "polyjanus.plugins"
 SLOW_S = 2.0
@@ -61,7 +61,7 @@ def load_file(plugins: Plugins, file: Path) -> None:
     if plugins.manager.has_plugin(str(file)):
         return
     plugins.files.append(file)
-    name = f"polyjanus_plugin_{file.stem}_{sha256(str(file).encode()).hexdigest()[:8]}"
+    name = f"{ONE_FILE}{file.stem}_{sha256(str(file).encode()).hexdigest()[:8]}"
     with _guarded(plugins, str(file)):
         _register(plugins, _import_file(name, file), Origin(plugin=file.stem, distribution=str(file), version=""))
 

@@ -1,5 +1,6 @@
 """Registries: from the names that a YAML may use to the settings classes behind them."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -27,6 +28,18 @@ from polyjanus.core.settings import (
 S = TypeVar("S", bound=ComponentConfig)
 
 
+ONE_FILE = "polyjanus_plugin_"
+"""Begins the module name of a one-file plugin, which no one can import."""
+
+
+def home_of(cls: type) -> str:
+    """Return where a class is, for messages: its dotted place, or its name and the file of a one-file plugin."""
+    if not cls.__module__.startswith(ONE_FILE):
+        return f"{cls.__module__}.{cls.__qualname__}"
+    name = cls.__qualname__.rpartition("<locals>.")[2]
+    return f"{name} in {getattr(sys.modules.get(cls.__module__), '__file__', None) or 'a file'}"
+
+
 @dataclass(frozen=True)
 class Origin:
     """Who offers an entry."""
@@ -49,8 +62,9 @@ class Entry(Generic[S]):
     @property
     def location(self) -> str:
         """Return the dotted place of the class and its distribution, for messages."""
-        place = f"{self.settings.__module__}.{self.settings.__qualname__}"
-        return f"{place} ({self.origin.distribution})" if self.origin.distribution else place
+        place, distribution = home_of(self.settings), self.origin.distribution
+        is_file = self.settings.__module__.startswith(ONE_FILE)  # whose distribution is the file once more
+        return f"{place} ({distribution})" if distribution and not is_file else place
 
     @property
     def is_available(self) -> bool:
@@ -87,7 +101,7 @@ class Registry(Generic[S]):
             raise PluginError(f"{settings.__qualname__} is no {self.base.__name__}; it cannot be a {self.kind}")
         if settings.api_version != API_VERSION:
             raise PluginError(
-                f"{settings.__module__}.{settings.__qualname__} was written for api_version {settings.api_version};"
+                f"{home_of(settings)} was written for api_version {settings.api_version};"
                 f" this polyjanus has {API_VERSION}"
             )
         name = settings.type_name()

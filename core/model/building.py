@@ -17,7 +17,7 @@ from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import CheckpointError, PolyjanusError, WiringError
 from polyjanus.core.modality import Modality
 from polyjanus.core.modules import Adaptor, Backbone, CodeEmbedding, Layout, Sampler
-from polyjanus.core.registry import Registries, can_import
+from polyjanus.core.registry import Registries, can_import, home_of
 from polyjanus.core.sequence.spans import Vocabulary
 from polyjanus.core.settings import BuildContext, ComponentConfig, GenerateConfig, ModalityConfig, UnderstandConfig
 
@@ -175,7 +175,7 @@ class _Builder:
         except ImportError as error:
             raise _missing_package(settings, context, error) from error
         except Exception as error:
-            place = f"{type(settings).__module__}.{type(settings).__qualname__}"
+            place = home_of(type(settings))
             raise WiringError(
                 f"{settings.kind} {settings.type!r} could not be built: {last_line(error)}",
                 paths=[context.path],

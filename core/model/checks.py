@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from polyjanus.core.errors import PluginError, PolyjanusError
 from polyjanus.core.modules import Codec, Encoder, Features, Item, Kept
+from polyjanus.core.registry import home_of
 
 
 def encoded_features(encoder: Encoder, items: Sequence[Item]) -> Features:
@@ -107,7 +108,7 @@ def _check_values(name: str, values: object, width: int, why: str) -> None:
 
 
 def _place(component: nn.Module) -> str:
-    return f"{type(component).__module__}.{type(component).__qualname__}"
+    return home_of(type(component))
 
 
 def _described(value: object) -> str:

@@ -188,3 +188,13 @@ def test_a_requirement_inside_a_missing_package_is_just_missing(write: Write) ->
 def test_an_interrupt_is_not_swallowed(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt):
         loaded(write("raise KeyboardInterrupt"))
+
+
+def test_messages_name_the_file_of_a_one_file_plugin_and_no_module_that_nobody_can_import(write: Write) -> None:
+    one, two = write(GOOD, "one.py"), write(GOOD, "two.py")
+    assert loaded(one).registries.samplers.entry("mine").location == f"Mine in {one}"
+    sentence = loaded(one, two).registries.samplers.conflict("mine")
+    assert (
+        sentence
+        == f"sampler type 'mine' is registered twice: by Mine in {one} and by Mine in {two}; remove one of them"
+    )
