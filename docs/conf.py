@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from polyjanus import __version__
-from polyjanus.core import errors, hookspecs, modality, modules
+from polyjanus.core import hookspecs, modality, modules
 from polyjanus.core.cli.plugins import fields, row
 from polyjanus.core.data import rows
+from polyjanus.core.explaining import codes, explain
 from polyjanus.core.manager import load_plugins
 
 project = "polyjanus"
@@ -79,11 +80,11 @@ def errors_page() -> str:
     lines = [
         "# Error codes",
         "",
-        "A user's fault ends in one message with what, where and the remedy, and exit status 2.",
+        "A user's fault ends in one message with what, where and the remedy, and exit status 2. It",
     ]
-    for part in vars(errors).values():
-        if inspect.isclass(part) and issubclass(part, errors.PolyjanusError):
-            lines += ["", f"## {part.code}", "", f"`polyjanus.core.errors.{part.__name__}`: {inspect.getdoc(part)}"]
+    lines += ["names its code; `polyjanus explain CODE` says what stands here."]
+    for code, part in codes().items():
+        lines += ["", f"## {code}", "", f"`polyjanus.core.errors.{part.__name__}`", "", explain(code)]
     return "\n".join(lines) + "\n"
 
 

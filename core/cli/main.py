@@ -31,6 +31,7 @@ COMMANDS = {
     "config": "Show a pipeline in full, and where each value comes from.",
     "schema": "Write the JSON Schema of pipeline files, for editors.",
     "doctor": "Say what is installed, what is missing, and whether it works.",
+    "explain": "Say what an error code means, and what helps.",
     "plugins": "List what is installed, and what each part can be told.",
 }
 """Every command and its one line of help; the module of the same name is imported when it is called."""
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except PolyjanusError as error:
-        _show(session, str(error))
+        _show(session, f"{error}\n  (polyjanus explain {error.code})")
         return USAGE
     except OSError as error:
         _show(session, f"{error.filename}: {error.strerror}" if error.filename else str(error))
