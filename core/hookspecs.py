@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -19,6 +20,15 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def register(registries: Registries) -> None:
     """Add settings classes to the registries; called once, must not import torch."""
+
+
+@hookspec
+def adopt(registries: Registries, module: ModuleType) -> bool:
+    """Offer what a file that the user named defines, where the file has no hook of its own; tell whether it had any.
+
+    What is offered is withdrawn with the file if this raises.
+    """
+    ...
 
 
 @hookspec

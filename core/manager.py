@@ -124,10 +124,14 @@ def _register(plugins: Plugins, module: object, origin: Origin, name: str | None
         return
     manager.register(module, name=name or origin.distribution)
     try:
-        if not manager.get_hookcallers(module):
-            raise PluginError("implements no hook; mark its `register` function with @hookimpl")
-        manager.check_pending()
         plugins.registries.set_origin(origin)
+        if not manager.get_hookcallers(module):
+            if not any(manager.hook.adopt(registries=plugins.registries, module=module)):
+                raise PluginError(
+                    "implements no hook; mark its `register` function with @hookimpl, or define a torch module"
+                )
+            return
+        manager.check_pending()
         others = [plugin for plugin in manager.get_plugins() if plugin is not module]
         manager.subset_hook_caller("register", remove_plugins=others)(registries=plugins.registries)
     except BaseException:

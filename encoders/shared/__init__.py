@@ -6,6 +6,7 @@ every one that behaves like a grid, a plugin's own included; `hf_auto` on both. 
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,14 +15,13 @@ from pydantic_core import PydanticCustomError
 from polyjanus.core.errors import WiringError
 from polyjanus.core.hookspecs import hookimpl
 from polyjanus.core.registry import Registries
-from polyjanus.core.settings import BuildContext, CodecConfig, EncoderConfig, Floats, Ints, PretrainedSettings, Settings
+from polyjanus.core.settings import BuildContext, CodecConfig, EncoderConfig, Ints, Settings
 
 if TYPE_CHECKING:
     from polyjanus.encoders.shared.codec_features import CodecFeatures
     from polyjanus.encoders.shared.fsq1d import Fsq1dCodec
     from polyjanus.encoders.shared.fsq2d import Fsq2dCodec
     from polyjanus.encoders.shared.grids import GridModality
-    from polyjanus.encoders.shared.hf_auto import HfAutoEncoder
     from polyjanus.encoders.shared.patch1d import Patch1dEncoder
     from polyjanus.encoders.shared.patch2d import Patch2dEncoder
     from polyjanus.encoders.shared.signals import SignalModality
@@ -204,57 +204,6 @@ class CodecFeaturesConfig(EncoderConfig):
         return CodecFeatures(find_codec(self.of, context), self.output)
 
 
-class HfAutoConfig(EncoderConfig, PretrainedSettings, GridSettings, RateSettings):
-    """Any model of transformers that AutoModel knows and that gives hidden states: ResNet, Swin, HuBERT, PatchTST …"""
-
-    modality_types = (*GRIDS, *SIGNALS)
-
-    type: Literal["hf_auto"]
-    input: str | None = Field(default=None, description="argument for the values; the model's main one if absent")
-    arranged: Literal["mono", "channels", "frames"] = Field(
-        default="mono", description="of a signal: its channels' mean (T), or (C, T), or (T, C); a grid is (C, H, W)"
-    )
-    standardise: bool = Field(default=False, description="give each item mean 0 and variance 1")
-    mean: Floats | None = Field(
-        default=None, description="per channel of a grid whose values reach from 0 to 1; the checkpoint's own if absent"
-    )
-    std: Floats | None = Field(default=None, description="beside it")
-    layer: int = Field(default=-1, le=-1, description="hidden state to use: -1 the last, -2 the one before")
-    arguments: dict[str, bool | int | float | str] = Field(default_factory=dict, description="others of its forward")
-
-    def resolve(self, context: BuildContext) -> Self:
-        """Return these settings with the architecture, mean and std of the checkpoint that they name."""
-        from polyjanus.encoders.shared.checkpoints import read_architecture, read_normalisation, resolved
-
-        if not self.pretrained:
-            return self
-        known = {} if self.mean else read_normalisation(self.pretrained, context)
-        return resolved(self, read_architecture(self.pretrained, context), **known)
-
-    def build(self, context: BuildContext) -> HfAutoEncoder:
-        """Return the encoder, its weights fresh."""
-        from polyjanus.encoders.shared.hf_auto import HfAutoEncoder, values_of
-
-        settings: Any = self.resolve(context)
-        values, example = values_of(settings, context)
-        return HfAutoEncoder(
-            settings.architecture or {},
-            values,
-            context,
-            name=self.input,
-            layer=self.layer,
-            arguments=self.arguments,
-            example=example,
-        )
-
-    def load(self, component: Any, context: BuildContext) -> None:
-        """Fill the encoder with the weights of `pretrained`."""
-        from polyjanus.encoders.shared.checkpoints import load_tower
-
-        if self.pretrained:
-            load_tower(component.tower, self.pretrained, context)
-
-
 def signal_of(context: BuildContext) -> SignalModality:
     """Return the modality of a component that works on signals; another kind is a WiringError."""
     from polyjanus.encoders.shared.signals import SignalModality
@@ -276,7 +225,17 @@ def grid_of(context: BuildContext) -> GridModality:
 @hookimpl
 def register(registries: Registries) -> None:
     """Offer what works on signals and on grids."""
+    from polyjanus.encoders.shared.adopting import HfAutoConfig
+
     for encoder in (Patch1dConfig, Patch2dConfig, CodecFeaturesConfig, HfAutoConfig):
         registries.encoders.add(encoder)
     for codec in (Fsq1dConfig, Fsq2dConfig):
         registries.codecs.add(codec)
+
+
+@hookimpl
+def adopt(registries: Registries, module: ModuleType) -> bool:
+    """Offer the plain torch modules of a named file as encoders of signals and grids."""
+    from polyjanus.encoders.shared.adopting import adopt_modules
+
+    return adopt_modules(registries, module)
