@@ -11,24 +11,14 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from polyjanus.core.cli.main import main
-
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def call(plugins: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    monkeypatch.setattr("polyjanus.core.manager.load_plugins", lambda *_, **__: plugins)
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run in a folder of its own, with another home."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return status, out, err
-
-    return run
 
 
 @pytest.fixture
