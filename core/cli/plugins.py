@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
 
     from polyjanus.core.registry import Entry, Registries
 
+PATHWAYS = {
+    "encoder": ["understand"],
+    "adaptor": ["understand", "generate"],
+    **dict.fromkeys(("codec", "layout", "head", "sampler"), ["generate"]),
+}
+"""The pathways that components of each kind stand in."""
+
 
 @click.group(name="plugins")
 def command() -> None:
@@ -35,15 +44,17 @@ command.add_command(new_command)
 @click.pass_obj
 def list_plugins(session: Session, kind: str | None, is_json: bool) -> None:
     """List every type that a pipeline may name."""
-    rows = [row(entry) for entry in _entries(session.registries(), kind)]
+    registries = session.registries()
+    rows = [row(entry, registries) for entry in _entries(registries, kind)]
     if is_json:
         echo_json(rows)
         return
-    kinds = max((len(each["kind"]) for each in rows), default=0)
-    types = max((len(each["type"]) for each in rows), default=0)
-    for each in rows:
+    table = [(each["kind"], each["type"], _capabilities(each)) for each in rows]
+    widths = [max((len(words[column]) for words in table), default=0) for column in range(3)]
+    for each, words in zip(rows, table, strict=True):
         missing = "" if each["available"] else f"  [needs pip install {_install(each)}]"
-        echo(f"{each['kind']:{kinds}}  {each['type']:{types}}  {each['summary']} ({each['distribution']}){missing}")
+        start = "  ".join(f"{word:{width}}" for word, width in zip(words, widths, strict=True))
+        echo(f"{start}  {each['summary']} ({_offered_by(each)}){missing}")
 
 
 @command.command(name="info")
@@ -60,24 +71,60 @@ def show_plugin(session: Session, name: str, kind: str | None, is_json: bool) ->
         known = [entry.settings.type_name() for entry in entries]
         raise RegistryError("\n".join(conflicts) or f"no type {name!r}{suggest(name, known, noun='installed')}")
     if is_json:
-        echo_json([{**row(entry), "fields": fields(entry)} for entry in found])
+        echo_json([{**row(entry, session.registries()), "fields": fields(entry)} for entry in found])
         return
-    echo("\n\n".join(_page(entry) for entry in found))
+    echo("\n\n".join(_page(entry, session.registries()) for entry in found))
 
 
-def row(entry: Entry[Any]) -> dict[str, Any]:
+def row(entry: Entry[Any], registries: Registries) -> dict[str, Any]:
     """Return one entry as the row that `--json` prints."""
     settings = entry.settings
     return {
         "kind": settings.kind,
         "type": settings.type_name(),
         "modality": list(settings.modality_types),
+        "pathways": _pathways(entry, registries),
         "distribution": entry.origin.distribution,
         "version": entry.origin.version,
+        "licence": _licence(entry.origin.distribution),
         "summary": entry.summary,
         "extras": [settings.extra] if settings.extra else [],
         "available": entry.is_available,
     }
+
+
+def _pathways(entry: Entry[Any], registries: Registries) -> list[str]:
+    """Return the pathways that a component stands in, or that something installed gives a modality."""
+    kind, settings = entry.settings.kind, entry.settings
+    if kind != "modality":
+        return PATHWAYS.get(kind, [])
+    known = {settings.type_name(), *settings.behaves_like}
+    found = {part: registries.of(part) for part in ("encoder", "codec")}
+    return [
+        PATHWAYS[part][0]
+        for part, registry in found.items()
+        if any(known & set(each.settings.modality_types) for each in registry)
+    ]
+
+
+@cache
+def _licence(distribution: str) -> str:
+    """Return the licence that an installed distribution declares; empty where it declares none."""
+    try:
+        declared: Any = metadata(distribution)
+    except (PackageNotFoundError, ValueError):  # a file
+        return ""
+    return str(declared.get("License-Expression") or declared.get("License") or "").strip().split("\n")[0][:40]
+
+
+def _capabilities(each: dict[str, Any]) -> str:
+    """Return what a component works on and is for, in a few words."""
+    extras = [f"[{extra}]" for extra in each["extras"]]
+    return " ".join([*filter(None, ("/".join(each["modality"]), "+".join(each["pathways"]))), *extras])
+
+
+def _offered_by(each: dict[str, Any]) -> str:
+    return ", ".join(filter(None, (each["distribution"], each["licence"])))
 
 
 def fields(entry: Entry[Any]) -> list[dict[str, Any]]:
@@ -142,14 +189,16 @@ def _install(each: dict[str, Any]) -> str:
     return f'"{each["distribution"]}{extras}"'
 
 
-def _page(entry: Entry[Any]) -> str:
-    each = row(entry)
+def _page(entry: Entry[Any], registries: Registries) -> str:
+    each = row(entry, registries)
     lines = [
         f"{each['kind']} {each['type']}: {each['summary']}",
         f"  from {entry.location} {each['version']}".rstrip(),
     ]
     if each["modality"]:
         lines.append(f"  for {', '.join(each['modality'])}")
+    if each["pathways"]:
+        lines.append(f"  used to {' and to '.join(each['pathways'])}")
     if not each["available"]:
         lines.append(f"  not available here: pip install {_install(each)}")
     for field in fields(entry):

@@ -106,30 +106,33 @@ class Bench:
         wanted = self.registries.of(kind).get(name).modality_types
         fault: Exception | None = None
         for modality in candidates:
-            try:
-                return self._around(kind, name, modality, tries=kind in ("encoder", "codec") and not wanted)
-            except Exception as error:
-                fault = fault or error
-                if wanted:
-                    break
+            for has_others in (True, False):  # a component is not blamed for what its neighbours do
+                try:
+                    return self._around(kind, name, modality, has_others=has_others)
+                except Exception as error:
+                    fault = fault or error
+            if wanted:
+                break
         hint = "name the types that it works with in `modality_types`, and give their settings if they need any"
         raise fault or WiringError(f"no modality is installed that {kind} {name!r} can be tried on", hint=hint)
 
-    def _around(self, kind: str, name: str, modality: str, *, tries: bool) -> Pipeline:
-        tree = {**SMALL, "modalities": {NAME: self._modality_block(kind, name, modality)}}
+    def _around(self, kind: str, name: str, modality: str, *, has_others: bool) -> Pipeline:
+        block = self._modality_block(kind, name, modality, has_others=has_others)
+        tree = {**SMALL, "modalities": {NAME: block}}
         config = PipelineConfig.model_validate(tree, context=self.context)
         pipeline = Pipeline.from_config(config, Path.cwd(), plugins=self.plugins, device="cpu")
-        if tries:  # which media it takes, it does not say
+        if kind in ("encoder", "codec") and not self.registries.of(kind).get(name).modality_types:
+            # which media it takes, it does not say
             cast(Any, pipeline.model.part(PATHS[kind])).prepare(pipeline.compiler.modalities[NAME].example())
         return pipeline
 
-    def _modality_block(self, kind: str, name: str, modality: str) -> dict[str, Any]:
+    def _modality_block(self, kind: str, name: str, modality: str, *, has_others: bool) -> dict[str, Any]:
         """Return the block of a modality with the component in its place, and what it needs around it."""
         parts: dict[str, Any] = {**SIMPLE, kind: self.block(kind, name)}
         home = self.registries.of(kind).entry(name).origin
         needs = {"adaptor": "encoder", "layout": "codec", "head": "codec", "sampler": "codec"}.get(kind)
         for companion in ("encoder", "codec"):
-            if companion not in parts:
+            if companion not in parts and (has_others or companion == needs):
                 found = self._companion(companion, modality, home, is_needed=companion == needs)
                 if found is not None:
                     parts[companion] = found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -126,6 +127,15 @@ def every_code_decodes(subject: Subject) -> None:
             first, again = codec.decode([codes])[0], codec.decode([codes])[0]
             is_same = subject.modality.preview(first) == subject.modality.preview(again)
             expect(is_same, "the same medium of the same codes", "another", where)
+
+
+@check("codec")
+def codec_works_in_half_precision(subject: Subject) -> None:
+    """Moved to bfloat16, a codec encodes and decodes: models are loaded in it on GPUs."""
+    items, moved = items_of(subject), deepcopy(subject.component).eval().to(torch.bfloat16)
+    media = moved.decode(moved.encode(items))
+    expect(len(media) == len(items), f"{len(items)} media", len(media), place(moved, "decode"))
+    subject.modality.preview(media[0])
 
 
 @check("codec")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from math import prod
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from polyjanus.core.modules import Features
 from polyjanus.core.testing.bench import NAME, Subject
-from polyjanus.core.testing.contract import check, expect, place
+from polyjanus.core.testing.contract import NotApplicable, check, expect, place
 from polyjanus.core.testing.items import expect_prepared, is_close, items_of, largest_difference, shorter_item
 
 
@@ -90,6 +91,17 @@ def features_depend_on_the_item(subject: Subject) -> None:
     is_same = mine.shape == other.shape and bool(torch.allclose(mine, other))
     where = place(subject.component, "forward_stacked")
     expect(not is_same, "features that depend on the item", "equal features of different items", where)
+
+
+@check("encoder")
+def features_follow_the_weights(subject: Subject) -> None:
+    """Moved to bfloat16, an encoder with weights gives bfloat16: models are loaded in it on GPUs."""
+    if not list(subject.component.parameters()):
+        raise NotApplicable("it has no weights of its own")
+    items, moved = items_of(subject), deepcopy(subject.component).eval().to(torch.bfloat16)
+    with torch.no_grad():
+        found = moved(items).values.dtype
+    expect(found == torch.bfloat16, "bfloat16 of weights in bfloat16", found, place(moved, "forward_stacked"))
 
 
 @check("encoder")

@@ -49,6 +49,13 @@ class NeuralCodec(Codec):
         self.max_codes = max(1, ceil(round(seconds * self.sample_rate, 6) / self.hop))
         self.min_codes = self.max_codes if is_fixed else 1
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Move the codec, and forget the tables that Mimi's books keep aside: they would stay where they were."""
+        for module in self.tower.modules():
+            if getattr(module, "_embed", None) is not None:
+                module._embed = None
+        return super()._apply(fn, recurse)
+
     def reset_parameters(self) -> None:
         """Draw the weights anew, code books too."""
         reset_tower(self.tower)

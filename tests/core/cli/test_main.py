@@ -87,7 +87,18 @@ def test_the_schema_is_json_and_can_be_written(cli: Cli, tmp_path: Path) -> None
 
 def test_rows_of_plugins_have_the_documented_keys(cli: Cli) -> None:
     rows = json.loads(cli("plugins", "list", "--json").out)
-    keys = {"kind", "type", "modality", "distribution", "version", "summary", "extras", "available"}
+    keys = {
+        "kind",
+        "type",
+        "modality",
+        "distribution",
+        "version",
+        "summary",
+        "extras",
+        "available",
+        "pathways",
+        "licence",
+    }
     assert all(row.keys() == keys for row in rows)
     assert len(rows) == 16
     assert [row["type"] for row in json.loads(cli("plugins", "list", "--kind", "head", "--json").out)] == ["mlp"]

@@ -162,6 +162,12 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {  # what is replaced, by what; t
         "features_are_repeatable",
         "expected equal features each time; found a difference of",
     ),
+    "features of a width of their own in memory": (
+        "return self.project(rows) + self.shift",
+        "return (self.project(rows) + self.shift).float()",
+        "features_follow_the_weights",
+        "expected bfloat16 of weights in bfloat16; found torch.float32 (Rows.forward_stacked in",
+    ),
     "torch imported at the top": (
         "from typing import Literal\n",
         "from typing import Literal\n\nimport torch\n",
