@@ -49,6 +49,7 @@ def test_the_wheel_holds_each_module_once_and_nothing_beside_the_package(wheel: 
     assert sources <= packed
     assert "polyjanus/examples/digits.yaml" in names and "polyjanus/examples/digits/digits.npz" in names
     assert "polyjanus/models/digits/manifest.json" in names
+    assert "polyjanus/core/scaffold/single.py.tmpl" in names and not any("polyjanus_thermal" in name for name in names)
 
 
 @pytest.mark.slow
