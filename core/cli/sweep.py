@@ -91,7 +91,11 @@ def _done(
     has_begun = newest(run / CHECKPOINTS) is not None
     if run.is_dir() and not has_begun:  # it was stopped before anything was saved
         shutil.rmtree(run)
-    train(session, arm.yaml, overrides, resume=has_begun, folder=run, device=device, quiet=quiet)
+    try:
+        train(session, arm.yaml, overrides, resume=has_begun, folder=run, device=device, quiet=quiet)
+    except (KeyboardInterrupt, SystemExit):
+        log("the sweep was stopped; the same command goes on with it")
+        raise
     result = {"digest": digest, "arm": arm.name, "seed": seed, **_scored(session, run, limit, seed, device)}
     (run / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result

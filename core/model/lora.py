@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -27,12 +28,14 @@ def find_layers(
         paths = [path for path in modules if selects(glob, path)]
         place = [f"training.lora.{glob}"]
         if not paths:
-            raise WiringError(f"{glob!r} selects no component{suggest(glob, list(modules))}", paths=place)
+            raise WiringError(
+                f"training.lora: {glob!r} selects no component{suggest(glob, list(modules))}", paths=place
+            )
         layers = {path: _linear_layers(modules[path], config.modules) for path in paths}
         if not any(layers.values()):
             known = sorted({name.rpartition(".")[2] for path in paths for name in _linear_layers(modules[path], ["*"])})
             raise WiringError(
-                f"{', '.join(config.modules)} match no linear layer of {', '.join(paths)}",
+                f"training.lora: {', '.join(config.modules)} match no linear layer of {', '.join(paths)}",
                 paths=place,
                 hint=f"there are {', '.join(known)}" if known else "it has no linear layers",
             )
@@ -75,6 +78,9 @@ def inject(modules: Mapping[str, nn.Module], settings: Mapping[str, LoraConfig],
 
 
 def _peft(path: str) -> Any:
+    logging.getLogger("bitsandbytes").setLevel(
+        logging.ERROR
+    )  # peft imports it, and it warns of kernels that none needs
     try:
         return importlib.import_module("peft")
     except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any, cast
@@ -93,6 +94,7 @@ def make_optimizer(model: UnifiedModel, stage: StageConfig, paths: Sequence[str]
 
 
 def _bitsandbytes() -> Any:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that no optimiser needs
     try:
         return importlib.import_module("bitsandbytes")
     except ImportError as error:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ONE = 1.0
+"""Seconds in which several signals are one: a terminal and a launcher may each send theirs."""
 
 
 class Stopping:
@@ -15,6 +18,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self._asked: int | None = None
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     @property
@@ -38,7 +42,8 @@ class Stopping:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.is_asked:
+        if self.is_asked and time.monotonic() - self._since >= ONE:
             self._asked = number
             self.leave()
-        self._asked = number
+        if not self.is_asked:
+            self._asked, self._since = number, time.monotonic()

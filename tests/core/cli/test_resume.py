@@ -122,6 +122,7 @@ def test_one_signal_saves_once_and_two_do_not_wait_and_say_so(
         except SystemExit as left:
             return left.code
 
+    monkeypatch.setattr("polyjanus.core.training.stopping.ONE", 0.0)
     _stop_at(monkeypatch, 3, number)
     assert trained() == status
     told = capsys.readouterr().err

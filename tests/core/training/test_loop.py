@@ -19,6 +19,7 @@ from polyjanus.core.checkpoints.finding import CHECKPOINTS, complete, newest
 from polyjanus.core.data.mixing import Schedule
 from polyjanus.core.errors import DataError, TrainingError
 from polyjanus.core.pipeline import Pipeline
+from polyjanus.core.training import stopping
 from polyjanus.core.training.stages import set_modes
 from polyjanus.core.training.state import Progress, changes, read_progress
 
@@ -123,7 +124,20 @@ def test_changed_rows_are_refused(runs: Any, quiet: Any) -> None:
         runs.training("x", resume=True)
 
 
-def test_the_first_signal_saves_once_and_the_second_does_not_wait(runs: Any, quiet: Any) -> None:
+def test_two_signals_at_once_are_one(runs: Any, quiet: Any) -> None:
+    def twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.training("x", display=quiet({1: twice})).run()
+    assert newest(runs.home / "x" / CHECKPOINTS) is not None
+
+
+def test_the_first_signal_saves_once_and_the_second_does_not_wait(
+    runs: Any, quiet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "ONE", 0.0)
     saved: list[int] = []
     training = runs.training("x", display=quiet({1: lambda: os.kill(os.getpid(), signal.SIGTERM)}))
     write = training.saving._write
