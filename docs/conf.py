@@ -29,12 +29,13 @@ SOURCE = "https://github.com/polyjanus/polyjanus/blob/main"
 def types_page() -> str:
     """Return every registered type with its settings."""
     lines = ["# Types and their settings", "", "What a pipeline may name, as `polyjanus plugins info NAME` shows it."]
-    for registry in load_plugins(third_party=False).registries:
+    registries = load_plugins(third_party=False).registries
+    for registry in registries:
         entries = sorted(registry, key=lambda entry: entry.settings.type_name())
         if entries:
             lines += ["", f"## {registry.kind}"]
         for entry in entries:
-            told = row(entry)
+            told = row(entry, registries)
             lines += ["", f"### {registry.kind} `{told['type']}`", "", told["summary"]]
             lines += [f"For {', '.join(told['modality'])}."] if told["modality"] else []
             lines += [f'Needs `pip install "polyjanus[{told["extras"][0]}]"`.'] if told["extras"] else []

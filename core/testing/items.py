@@ -20,17 +20,24 @@ WIDTH = 32
 
 
 def items_of(subject: Subject, count: int = 3) -> list[dict[str, Tensor]]:
-    """Return the prepared example, and others of its shape whose values are shuffled."""
+    """Return the prepared example, and others of its shape: its modality's noise, else its rows in another order."""
     example: Any = subject.component.prepare(subject.modality.example())
     items = [dict(example)]
     for seed in range(1, count):
-        generator = torch.Generator().manual_seed(seed)
-        items.append({name: _shuffled(value, generator) for name, value in example.items()})
+        noisy: Any = _noise(subject, seed)
+        is_alike = noisy is not None and all(noisy[name].shape == value.shape for name, value in example.items())
+        turned = {name: value.roll(seed, 0) if value.ndim else value for name, value in example.items()}
+        items.append(dict(noisy) if is_alike else turned)
     return items
 
 
-def _shuffled(value: Tensor, generator: torch.Generator) -> Tensor:
-    return value.flatten()[torch.randperm(value.numel(), generator=generator)].reshape(value.shape)
+def _noise(subject: Subject, seed: int) -> Mapping[str, Tensor] | None:
+    """Return prepared noise, or None where the modality has none that can be prepared: another check tells."""
+    modality = subject.modality
+    try:
+        return subject.component.prepare(modality.noise(modality.example(), np.random.default_rng(seed)))
+    except Exception:
+        return None
 
 
 def shorter_item(subject: Subject) -> Mapping[str, Tensor]:
@@ -49,7 +56,7 @@ def shorter_item(subject: Subject) -> Mapping[str, Tensor]:
             whole = subject.component.prepare(modality.example())
             if any(prepared[name].shape != whole[name].shape for name in whole):
                 return prepared
-    raise NotApplicable("its modality has no items of different lengths")
+    raise NotApplicable("its modality cannot be cut in seconds to items of another shape")
 
 
 def expect_prepared(subject: Subject) -> None:
