@@ -150,19 +150,27 @@ def _mixes(document: Document) -> Iterator[Fault]:
 def _trained_parts(document: Document) -> Iterator[Fault]:
     """Check that every glob of `train` selects components, and that codecs are reconstructed apart."""
     places = component_places(document)
+    lora: Any = document.value(("training", "lora"))
+    globs = [str(glob) for glob in cast("dict[Any, Any]", lora)] if isinstance(lora, dict) else []
+    for glob in globs:
+        if not any(selects(glob, path) for path in places):
+            yield _selects_nothing(document, glob, places, ("training", "lora", glob))
     for place, stage in _stages(document):
         for index, glob in enumerate(_listed(stage.get("train"))):
             if not isinstance(glob, str):
                 continue
             chosen = [path for path in places if selects(glob, path)]
             if not chosen:
-                near = _globs(places) if nearest(glob, _globs(places)) else places
-                message = f"{glob!r} selects no component{_near(document, glob, near)}"
-                yield fault_at(document, (*place, "train", index), message)
+                yield _selects_nothing(document, glob, places, (*place, "train", index))
             others = [path for path in chosen if not path.endswith(".generate.codec")]
             if stage.get("objective") == "reconstruct" and others:
                 message = f"{glob!r} selects {others[0]!r}; a 'reconstruct' stage trains only codecs"
                 yield fault_at(document, (*place, "train", index), message)
+
+
+def _selects_nothing(document: Document, glob: str, places: Mapping[str, Place], at: Place) -> Fault:
+    near = _globs(places) if nearest(glob, _globs(places)) else places
+    return fault_at(document, at, f"{glob!r} selects no component{_near(document, glob, near)}")
 
 
 def _globs(places: Mapping[str, Place]) -> dict[str, Place]:

@@ -161,7 +161,7 @@ class Bench:
     def _companion(self, kind: str, modality: str, home: Any, *, is_needed: bool) -> dict[str, Any] | None:
         """Return the settings of an encoder or codec for a modality, the plugin's own before others."""
         entries = [entry for entry in self._fitting(kind, modality) if "of" not in entry.settings.model_fields]
-        entries.sort(key=lambda entry: entry.origin != home)
+        entries.sort(key=lambda entry: (entry.origin != home, "architecture" in entry.settings.model_fields))
         for entry in entries:
             name = entry.settings.type_name()
             is_chosen = entry.origin == home or self.is_given(kind, name)

@@ -10,7 +10,7 @@ from polyjanus.core.config.json_schema import json_schema
 from polyjanus.core.manager import load_plugins
 from polyjanus.core.registry import Registries
 
-EXAMPLES = sorted(Path(__file__).parents[3].joinpath("examples").glob("**/*.yaml"))
+EXAMPLES = sorted(Path(__file__).parents[3].joinpath("examples").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from polyjanus.core.errors import ConfigError
 from polyjanus.core.manager import load_plugins
 from polyjanus.core.registry import Registries
 
-EXAMPLES = sorted(Path(__file__).parents[3].joinpath("examples").glob("**/*.yaml"))
+EXAMPLES = sorted(Path(__file__).parents[3].joinpath("examples").glob("*.yaml"))
 KEY = re.compile(r"(?<![\w'\"./-])([A-Za-z_][A-Za-z0-9_]*)(?=:(?:\s|$))")
 FREE = re.compile(r"\s*architecture:")
 NAMES = re.compile(r"\s*(?:evaluation|positions):\s*$")
