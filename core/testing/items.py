@@ -24,10 +24,11 @@ def items_of(subject: Subject, count: int = 3) -> list[dict[str, Tensor]]:
     example: Any = subject.component.prepare(subject.modality.example())
     items = [dict(example)]
     for seed in range(1, count):
-        noisy: Any = _noise(subject, seed)
-        is_alike = noisy is not None and all(noisy[name].shape == value.shape for name, value in example.items())
-        turned = {name: value.roll(seed, 0) if value.ndim else value for name, value in example.items()}
-        items.append(dict(noisy) if is_alike else turned)
+        noisy = _noise(subject, seed)
+        if noisy is not None and all(noisy[name].shape == value.shape for name, value in example.items()):
+            items.append(dict(noisy))
+        else:
+            items.append({name: value.roll(seed, 0) if value.ndim else value for name, value in example.items()})
     return items
 
 
