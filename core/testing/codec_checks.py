@@ -10,6 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from polyjanus.core.codecs import StackedCodec
+from polyjanus.core.modules import to_list
 from polyjanus.core.testing.bench import Subject
 from polyjanus.core.testing.contract import NotApplicable, check, expect, place
 from polyjanus.core.testing.items import expect_prepared, items_of, shorter_item
@@ -69,6 +71,11 @@ def codes_alone_are_codes_in_a_batch(subject: Subject) -> None:
     expect(_equal(together, expected), "the same codes in training and in evaluation", "codes that differ", where)
 
 
+def _decoding(codec: Any) -> str:
+    """Return where a codec decodes: in the function that stacked items have, or in `decode`."""
+    return place(codec, "decode_stacked" if isinstance(codec, StackedCodec) else "decode")
+
+
 def _equal(mine: list[Tensor], theirs: list[Tensor]) -> bool:
     return len(mine) == len(theirs) and all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
@@ -82,13 +89,13 @@ def codes_of_different_lengths_go_together(subject: Subject) -> None:
     together = codec.encode(items)
     alone = [codec.encode([item])[0] for item in items]
     expect(_equal(together, alone), "the codes of each item, whatever its length", "codes that differ", where)
-    expect(len(codec.decode(together)) == 3, "one medium per item", "another number", place(codec, "decode"))
+    expect(len(codec.decode(together)) == 3, "one medium per item", "another number", _decoding(codec))
 
 
 @check("codec")
 def decoded_media_encode_again(subject: Subject) -> None:
     """What `decode` gives is a medium of the modality, which has as many codes; no codes give no media."""
-    codec, where = subject.component.eval(), place(subject.component, "decode")
+    codec, where = subject.component.eval(), _decoding(subject.component)
     items = items_of(subject)
     media: Any = codec.decode(codec.encode(items))
     expect(len(media) == len(items), f"{len(items)} media", len(media), where)
@@ -99,11 +106,24 @@ def decoded_media_encode_again(subject: Subject) -> None:
 
 
 @check("codec")
+def codes_of_a_fixed_codec_come_back(subject: Subject) -> None:
+    """What a codec without weights decodes has the codes that it was decoded from: there is nothing to be learned."""
+    codec, where = subject.component.eval(), _decoding(subject.component)
+    if list(codec.parameters()):
+        raise NotApplicable("it has weights, and decodes as well as it was trained to")
+    codes: list[Tensor] = codec.encode(items_of(subject, 8))
+    again: list[Tensor] = codec.encode([codec.prepare(medium) for medium in codec.decode(codes)])
+    for before, after in zip(codes, again, strict=True):
+        expected = f"a medium whose codes are those it was decoded from, {to_list(before[:4])} …"
+        expect(torch.equal(before, after), expected, f"{to_list(after[:4])} …", where)
+
+
+@check("codec")
 def decoded_media_are_kept_in_files(subject: Subject) -> None:
     """What `decode` gives, the modality shows, saves and loads."""
     codec, modality = subject.component.eval(), subject.modality
     (medium,) = codec.decode(codec.encode(items_of(subject, 1)))
-    where = place(codec, "decode")
+    where = _decoding(codec)
     shown: Any = modality.preview(medium)
     expect(shown.startswith(b"\x89PNG"), "a medium that can be shown", "no PNG", where)
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +137,7 @@ def decoded_media_are_kept_in_files(subject: Subject) -> None:
 @check("codec")
 def every_code_decodes(subject: Subject) -> None:
     """Any codes in range give a finite medium, at the least and the greatest number: a model writes any of them."""
-    codec, where = subject.component.eval(), place(subject.component, "decode")
+    codec, where = subject.component.eval(), _decoding(subject.component)
     generator = torch.Generator().manual_seed(0)
     for count in {codec.num_codes(items_of(subject, 1)[0]), codec.max_codes}:
         shape = (count, codec.num_codebooks)
@@ -134,7 +154,7 @@ def codec_works_in_half_precision(subject: Subject) -> None:
     """Moved to bfloat16, a codec encodes and decodes: models are loaded in it on GPUs."""
     items, moved = items_of(subject), deepcopy(subject.component).eval().to(torch.bfloat16)
     media = moved.decode(moved.encode(items))
-    expect(len(media) == len(items), f"{len(items)} media", len(media), place(moved, "decode"))
+    expect(len(media) == len(items), f"{len(items)} media", len(media), _decoding(moved))
     subject.modality.preview(media[0])
 
 

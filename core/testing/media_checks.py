@@ -21,6 +21,8 @@ from polyjanus.core.testing.contract import NotApplicable, check, expect, place
 
 Array = np.ndarray[Any, Any]
 RESERVED = {"type", "text", "start", "duration", "pathway"}
+DAMAGES, HEAD = 40, 64
+"""How many bytes are made wrong, one at a time; every other one lies among the first few, where headers are."""
 FAR = 1e9
 """Seconds into a medium at which none has anything."""
 
@@ -110,10 +112,25 @@ def truncated_files_are_refused_or_read(subject: Subject) -> None:
     modality = subject.modality
     with _saved(modality) as file:
         content = file.read_bytes()
-        for share in (0.02, 0.3, 0.6, 0.95):
+        for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99):
             cut = file.with_name(f"cut{file.suffix}")
             cut.write_bytes(content[: int(len(content) * share)])
             _expect_no_other(modality, lambda cut=cut: modality.load(cut), f"a file cut off at {share:.0%}")
+
+
+@check("modality")
+def damaged_files_are_refused_or_read(subject: Subject) -> None:
+    """A file with one wrong byte, wherever it is, gives a medium or a MediaError, never another exception."""
+    modality, noise = subject.modality, np.random.default_rng(0)
+    with _saved(modality) as file:
+        content = file.read_bytes()
+        expect(bool(content), f"`save` to write something to {file.name}", "nothing", place(modality, "save"))
+        damaged = file.with_name(f"damaged{file.suffix}")
+        for number in range(DAMAGES):
+            end = HEAD if number % 2 else len(content)  # headers are small, and say how the rest is read
+            at, byte = int(noise.integers(min(end, len(content)))), int(noise.integers(256))
+            damaged.write_bytes(content[:at] + bytes([byte]) + content[at + 1 :])
+            _expect_no_other(modality, lambda: modality.load(damaged), f"a file whose byte {at} is {byte}")
 
 
 @check("modality")
