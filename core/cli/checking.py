@@ -15,8 +15,10 @@ from polyjanus.core.errors import UsageError
 if TYPE_CHECKING:
     from polyjanus.core.testing import Result
 
-MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-", "expected": "expected"}
+MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-", "expected": "expected", "untried": "untried"}
 FAILED = 1
+SHOWN = 4
+"""Checks of one component that are named of those not tried; --all names every one."""
 
 
 @click.command(name="check")
@@ -43,7 +45,7 @@ def check_command(session: Session, target: str, text: str | None, is_all: bool,
     if is_json:
         echo_json([result.as_json() for result in results])
     else:
-        echo(summary(results, counts))
+        echo("\n".join([*([] if is_all else untried(results)), summary(results, counts)]))
     return FAILED if counts["failed"] else 0
 
 
@@ -53,10 +55,27 @@ def line(result: Result) -> str:
     return f"{words}\n    {result.message}" if result.message else words
 
 
+def untried(results: list[Result]) -> list[str]:
+    """Return what was not tried as lines: the check that failed in its place, and under it each component's checks."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for result in results:
+        if result.outcome == "untried":
+            components = groups.setdefault(result.message, {})
+            components.setdefault(f"{result.kind} {result.type}", []).append(result.check)
+    lines: list[str] = []
+    for reason, components in groups.items():
+        lines.append(f"not tried, since {reason}:")
+        for component, checks in components.items():
+            more = f" and {len(checks) - SHOWN} more" if len(checks) > SHOWN else ""
+            lines.append(f"    {component}: {', '.join(checks[:SHOWN])}{more}")
+    return lines
+
+
 def summary(results: list[Result], counts: Counter[str]) -> str:
     """Return how many checks of how many components ended how."""
     components = len({(result.kind, result.type) for result in results})
     words = [f"{counts['passed']} passed", f"{counts['failed']} failed"]
+    words += [f"{counts['untried']} not tried"] * bool(counts["untried"])
     words += [f"{counts['skipped']} do not apply"] * bool(counts["skipped"])
     words += [f"{counts['expected']} fail as expected"] * bool(counts["expected"])
     return f"{components} components, {len(results)} checks: {', '.join(words)}"

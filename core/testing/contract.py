@@ -19,13 +19,23 @@ CORE = str(Path(__file__).resolve().parents[1]) + os.sep
 class Broken(AssertionError):
     """A contract that a component does not keep: what was expected, what was found, and where to look."""
 
-    def __init__(self, expected: str, found: str, where: str) -> None:
+    def __init__(self, expected: str, found: str, where: str, cause: str = "") -> None:
         super().__init__(f"expected {expected}; found {found} ({where})")
         self.expected, self.found, self.where = expected, found, where
+        self.cause = cause
+        """What else fails for the same reason has the same; empty where nothing does."""
 
 
 class NotApplicable(Exception):
     """A check that has nothing to hold a component to; the message says why."""
+
+
+class NotTried(NotApplicable):
+    """A check that was not reached, since something that it needs has failed; `cause` is that of the failure."""
+
+    def __init__(self, message: str, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 @dataclass(frozen=True)

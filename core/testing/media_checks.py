@@ -161,8 +161,8 @@ def unknown_suffixes_are_not_written(subject: Subject) -> None:
     modality = subject.modality
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "a.surely_unknown"
-        words = "a MediaError for the suffix '.surely_unknown'"
-        _expect_media_error(modality, lambda: modality.save(modality.example(), file), words, "save")
+        words, media = "a MediaError for the suffix '.surely_unknown'", modality.example()
+        _expect_media_error(modality, lambda: modality.save(media, file), words, "save")
 
 
 @check("modality")

@@ -17,13 +17,14 @@ from polyjanus.core.manager import Plugins, load_plugins, load_target
 from polyjanus.core.registry import Entry
 from polyjanus.core.settings import ComponentConfig
 from polyjanus.core.testing.bench import BUILT, PLUGIN, Bench, Subject
-from polyjanus.core.testing.contract import CHECKS, Broken, Check, NotApplicable, place, raised_at
+from polyjanus.core.testing.contract import CHECKS, Broken, Check, NotApplicable, NotTried, place, raised_at
 
-for _name in ("settings", "media", "module", "encoder", "codec", "part"):
+for _name in ("settings", "module", "media", "encoder", "codec", "part"):
     import_module(f"polyjanus.core.testing.{_name}_checks")
 
-Outcome = Literal["passed", "failed", "skipped", "expected"]
+Outcome = Literal["passed", "failed", "skipped", "expected", "untried"]
 Expected = Mapping[str, Mapping[str, str]]
+BUILDING = "settings that build it"
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,21 @@ class Case:
             _ = self.subject.component
         except Exception as error:
             if self.check.name in ("builds", "modality_builds"):
-                raise self._broken("settings that build it", error) from error
-            raise NotApplicable("it could not be built") from error
+                raise self._broken(BUILDING, error) from error
+            raise NotTried("it could not be built", self._broken(BUILDING, error).cause) from error
 
     def _broken(self, expected: str, error: Exception) -> Broken:
         if isinstance(error, ValidationError):
             faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
             hint = "set example_settings on the class, or give settings to the check"
-            return Broken("settings that validate", f"{faults}: {hint}", place(self.subject.entry.settings))
+            return Broken("settings that validate", f"{faults}: {hint}", place(self.subject.entry.settings), faults)
         home = self.subject.home if self.subject.kind != PLUGIN else Path(self.subject.origin)
-        where = raised_at(error.__traceback__, home)
-        if not where and error.__cause__ is not None:  # wrapped by what called it
-            where = raised_at(error.__cause__.__traceback__, home)
-        return Broken(expected, f"{type(error).__name__}: {error}", where or place(self.subject.entry.settings))
+        first = error.__cause__ or error  # what was wrapped by what called it
+        where = raised_at(error.__traceback__, home) or raised_at(first.__traceback__, home)
+        cause = f"{type(first).__name__} {where or first}"
+        shown = error if expected == BUILDING else first
+        found = f"{type(shown).__name__}: {shown}"
+        return Broken(expected, found, where or place(self.subject.entry.settings), cause)
 
 
 def cases_of(
@@ -129,21 +132,31 @@ def check_plugin(
 
 
 def run_cases(cases: list[Case]) -> Iterator[Result]:
-    """Yield the result of each case as it is known."""
+    """Yield the result of each case as it is known; what fails for a reason told before was not tried."""
+    told: dict[str, str] = {}
     for case in cases:
-        outcome, message = _outcome(case)
+        outcome, message = _outcome(case, told)
         yield Result(case.subject.kind, case.subject.name, case.check.name, outcome, message)
 
 
-def _outcome(case: Case) -> tuple[Outcome, str]:
+def _outcome(case: Case, told: dict[str, str]) -> tuple[Outcome, str]:
+    """Return how a case ends; `told` are the checks that failed so far, by their cause."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             case()
+    except NotTried as reason:
+        return "untried", told.get(reason.cause, str(reason))
     except NotApplicable as reason:
         return "skipped", str(reason)
     except Broken as fault:
-        return ("expected", case.reason) if case.reason else ("failed", str(fault))
+        if case.reason:
+            return "expected", case.reason
+        if fault.cause in told:
+            return "untried", told[fault.cause]
+        if fault.cause:
+            told[fault.cause] = f"{case.subject}: {case.check.name} fails first"
+        return "failed", str(fault)
     if case.reason:
         return "failed", f"expected a failure ({case.reason}); found that it passes: take it off the expected ones"
     return "passed", ""

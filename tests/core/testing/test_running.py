@@ -87,6 +87,73 @@ def test_the_command_says_what_is_wrong_and_its_status(file: Path, capsys: pytes
     assert main(["plugins", "check", str(file), "--settings", "{"]) == 2
 
 
+MUTE = '''
+"""A modality whose example fails, with an encoder for it."""
+from typing import Literal
+from polyjanus import hookimpl
+from polyjanus.core.settings import EncoderConfig
+from polyjanus.encoders.array import ArraySettings
+
+class MuteConfig(ArraySettings):
+    """Arrays."""
+    example_settings = {"shape": (1, 4, 4)}
+    type: Literal["mute"]
+
+    def build(self, context):
+        from polyjanus.encoders.array.media import ArrayModality
+
+        class Mute(ArrayModality):
+            def example(self):
+                raise ValueError("no words")
+
+        return Mute(context.path, self)
+
+class MuteRows(EncoderConfig):
+    """Rows."""
+    modality_types = ("mute",)
+    type: Literal["mute_rows"]
+
+    def build(self, context):
+        from torch import nn
+        from polyjanus.encoders.shared.networks import GridEncoder
+
+        return GridEncoder(context.modality.grid(), nn.Conv2d(1, 8, 2, 2))
+
+@hookimpl
+def register(registries):
+    registries.modalities.add(MuteConfig)
+    registries.encoders.add(MuteRows)
+'''
+
+
+def test_one_cause_is_one_failure_and_what_else_needs_it_is_not_tried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mute.py"
+    file.write_text(MUTE.lstrip(), encoding="utf-8")
+    results = check_plugin(file)
+    (failed,) = [result for result in results if result.outcome == "failed"]
+    assert (failed.type, failed.check) == ("mute", "example_is_always_the_same")
+    untried = {(result.type, result.check): result.message for result in results if result.outcome == "untried"}
+    assert {("mute", "preview_is_a_picture"), ("mute_rows", "features_are_repeatable")} <= set(untried)
+    assert set(untried.values()) == {"modality mute: example_is_always_the_same fails first"}
+    assert main(["plugins", "check", str(file)]) == 1
+    out = capsys.readouterr().out
+    assert (
+        out.count("no words") == 1 and "not tried, since modality mute: example_is_always_the_same fails first:" in out
+    )
+    assert f"1 failed, {len(untried)} not tried" in out
+
+
+def test_what_cannot_be_built_is_one_failure(tmp_path: Path) -> None:
+    file = tmp_path / "mute.py"
+    file.write_text(MUTE.replace("Mute(context.path, self)", "Mute(self)").lstrip(), encoding="utf-8")
+    results = check_plugin(file)
+    assert [result.check for result in results if result.outcome == "failed"] == ["modality_builds"]
+    untried = {result.message for result in results if result.outcome == "untried"}
+    assert untried == {"modality mute: modality_builds fails first"}
+
+
 def test_pytest_runs_the_same_checks_one_test_each(pytester: Any, file: Path) -> None:
     pytester.makepyfile(
         f"""
