@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from inspect import getsourcefile
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from polyjanus.core.config.json_schema import json_schema
 from polyjanus.core.config.schema import PipelineConfig
-from polyjanus.core.errors import WiringError
+from polyjanus.core.errors import WiringError, suggest
 from polyjanus.core.manager import Plugins
 from polyjanus.core.modality import Modality
 from polyjanus.core.pipeline import Pipeline
@@ -113,8 +113,19 @@ class Bench:
                     fault = fault or error
             if wanted:
                 break
+        raise fault or self._untriable(kind, name, wanted)
+
+    def _untriable(self, kind: str, name: str, wanted: Iterable[str]) -> WiringError:
+        """Return why no modality is there that a component can be tried on: misspelled, or without settings."""
+        known = {
+            family for entry in self.registries.modalities for family in self._families(entry.settings.type_name())
+        }
+        message = f"no modality is installed that {kind} {name!r} can be tried on"
+        for each in wanted:
+            if each not in known:
+                return WiringError(f"{message}: its `modality_types` name {each!r}{suggest(each, known)}")
         hint = "name the types that it works with in `modality_types`, and give their settings if they need any"
-        raise fault or WiringError(f"no modality is installed that {kind} {name!r} can be tried on", hint=hint)
+        return WiringError(message, hint=hint)
 
     def _around(self, kind: str, name: str, modality: str, *, has_others: bool) -> Pipeline:
         block = self._modality_block(kind, name, modality, has_others=has_others)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from polyjanus.core.manager import Plugins, load_plugins, load_target
 from polyjanus.core.registry import Entry
 from polyjanus.core.settings import ComponentConfig
 from polyjanus.core.testing.bench import BUILT, PLUGIN, Bench, Subject
-from polyjanus.core.testing.contract import CHECKS, Broken, Check, NotApplicable, NotTried, place, raised_at
+from polyjanus.core.testing.contract import CHECKS, Broken, Check, NotApplicable, NotTried, place, raised_at, shown
 
 for _name in ("settings", "module", "media", "encoder", "codec", "part"):
     import_module(f"polyjanus.core.testing.{_name}_checks")
@@ -98,7 +99,7 @@ def cases_of(
     settings: Mapping[str, Any] | None = None,
     expected_failures: Expected | None = None,
 ) -> list[Case]:
-    """Return every check of every component of a plugin: a .py file, an installed plugin's name, a module, or a type.
+    """Return every check of every component of a plugin: a .py file, an installed plugin, a module, or a type.
 
     `settings` are small settings by type, or by kind and type. `expected_failures` are reasons by type and check.
     With loaded Plugins, all that they offer is checked.
@@ -210,7 +211,10 @@ def _found(target: str | Path | ModuleType | Plugins) -> tuple[Plugins, list[Ent
     is_plugin = any(name in (entry.origin.plugin, entry.origin.distribution) for entry in every)
     if of_type and not is_plugin:
         return plugins, [entry for entry in of_type if entry.settings.kind in BUILT] or of_type, ""
-    name = str(Path(name).expanduser().resolve()) if name.endswith(".py") else name
+    is_path = name.endswith(".py") or len(Path(name).parts) > 1
+    name = (
+        is_path and _module_of(Path(name)) or (str(Path(name).expanduser().resolve()) if name.endswith(".py") else name)
+    )
     origin = load_target(plugins, name)
     if origin is None:
         known = {each for entry in every for each in (entry.origin.plugin, entry.settings.type_name())}
@@ -222,3 +226,22 @@ def _found(target: str | Path | ModuleType | Plugins) -> tuple[Plugins, list[Ent
         conflicts = [sentence for registry in plugins.registries for sentence in registry.conflicts()]
         raise PluginError("\n".join(conflicts) or f"{name} adds nothing")
     return plugins, entries, name
+
+
+def _module_of(path: Path) -> str:
+    """Return the module that a package's folder or `__init__.py` is installed as; empty for what is no package.
+
+    Loaded as one file, a package cannot import its other modules: it is checked where it is installed, or not at all.
+    """
+    file = path / "__init__.py" if path.is_dir() else path
+    if file.name != "__init__.py" or not file.is_file() or len(list(file.parent.glob("*.py"))) == 1:
+        return ""
+    folder = file.expanduser().resolve().parent
+    spec = find_spec(folder.name) if folder.name.isidentifier() else None
+    if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == folder / file.name:
+        return folder.name
+    home = next((parent for parent in folder.parents if (parent / "pyproject.toml").is_file()), folder.parent)
+    raise PluginError(
+        f"{shown(file)} is a package that is not installed, so that it cannot import its other modules",
+        hint=f"pip install -e {shown(home)}, then: polyjanus plugins check {folder.name}",
+    )

@@ -154,6 +154,32 @@ def test_what_cannot_be_built_is_one_failure(tmp_path: Path) -> None:
     assert untried == {"modality mute: modality_builds fails first"}
 
 
+def test_a_misspelled_modality_is_told_with_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "mute.py"
+    file.write_text(MUTE.replace('("mute",)', '("muet",)').lstrip(), encoding="utf-8")
+    failed = {result.check: result.message for result in check_plugin(file) if result.type == "mute_rows"}
+    assert "its `modality_types` name 'muet'; did you mean 'mute'?" in failed["builds"]
+
+
+def test_a_package_that_is_not_installed_is_told_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "polyjanus_mute"
+    package.mkdir()
+    (tmp_path / "pyproject.toml").write_text("", encoding="utf-8")
+    (package / "__init__.py").write_text(MUTE.lstrip(), encoding="utf-8")
+    assert "modality mute" in {str(case.subject) for case in cases_of(package / "__init__.py")}  # one file
+    (package / "media.py").write_text("", encoding="utf-8")
+    for target in (package / "__init__.py", package):
+        with pytest.raises(PluginError, match="not installed") as caught:
+            cases_of(target)
+        assert caught.value.hint == f"pip install -e {tmp_path}, then: polyjanus plugins check polyjanus_mute"
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {str(case.subject) for case in cases_of(package)} == {
+        str(case.subject) for case in cases_of("polyjanus_mute")
+    }
+
+
 def test_pytest_runs_the_same_checks_one_test_each(pytester: Any, file: Path) -> None:
     pytester.makepyfile(
         f"""
