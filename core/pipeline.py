@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 
@@ -14,10 +14,11 @@ from polyjanus.core import hf
 from polyjanus.core.assembling import STORED, Assembly, assemble, compute_dtype, fill, find_device
 from polyjanus.core.checkpoints.assigning import assign_tensors
 from polyjanus.core.checkpoints.atomic import atomic_dir
+from polyjanus.core.checkpoints.card import YAML, card
 from polyjanus.core.checkpoints.components import save_components, unique_state
 from polyjanus.core.checkpoints.formats import Exported
 from polyjanus.core.checkpoints.merging import merged_state, without_lora
-from polyjanus.core.checkpoints.opening import YAML, Opened, open_checkpoint
+from polyjanus.core.checkpoints.opening import Opened, open_checkpoint
 from polyjanus.core.checkpoints.starting import Started, start_from
 from polyjanus.core.config.document import write_yaml
 from polyjanus.core.config.narrowing import narrow
@@ -34,7 +35,7 @@ from polyjanus.core.manager import Plugins, load_plugins
 from polyjanus.core.model.config import UnifiedConfig
 from polyjanus.core.model.lora import inject
 from polyjanus.core.modules import Sampler
-from polyjanus.core.prompts import Prompt, as_messages
+from polyjanus.core.prompts import Options, Prompt, as_messages, known_options
 from polyjanus.core.reply import Reply
 from polyjanus.core.sequence.packing import Batch, collate
 from polyjanus.core.sequence.spans import TokenSequence
@@ -96,6 +97,7 @@ class Pipeline:
         cls,
         source: str | Path,
         *,
+        overrides: Sequence[str] = (),
         plugins: Plugins | None = None,
         device: str = "auto",
         dtype: str = "auto",
@@ -106,15 +108,16 @@ class Pipeline:
     ) -> Pipeline:
         """Return the pipeline of a checkpoint: a folder, a run, a trained YAML, a shipped name or a hub id.
 
-        Folders in a registered foreign format are read as they are. `dtype` is float32, bfloat16, stored, or auto:
-        bfloat16 on a GPU that multiplies it natively. Every file of ours is compared with its checksum unless told
-        otherwise. `inputs` and `outputs` name the modalities that will be understood and written; what they do not
+        Folders in a registered foreign format are read as they are. `overrides` (`key.path=value`) change what no
+        weight depends on, such as `image.generate.sampler.scale=5`. `dtype` is float32, bfloat16, stored, or auto:
+        bfloat16 on a GPU that multiplies it natively. Every file that is read is compared with its checksum unless
+        told otherwise. `inputs` and `outputs` name the modalities that will be understood and written; what they do not
         need is neither built nor read. `step` is how one step of writing is run: plain, compiled, captured as a CUDA
         graph, or auto, which captures where it can.
         """
         way_of(step, find_device(device))
         plugins = plugins or load_plugins()
-        opened = open_checkpoint(source, plugins.registries, is_verified=is_verified)
+        opened = open_checkpoint(source, plugins.registries, overrides=overrides, is_verified=is_verified)
         writes = None if outputs is None else [outputs] if isinstance(outputs, str) else outputs
         whole, config = opened.config, narrow(opened.config, inputs, writes)
         with hf.without_init():
@@ -184,35 +187,35 @@ class Pipeline:
         """Return messages of whatever a user may hand over."""
         return as_messages(prompt, self.compiler.modalities, self.compiler.understandings)
 
-    def run(self, prompt: Prompt, output: Sequence[str] = ("text",), **options: Any) -> Reply:
-        """Return the reply to one prompt; options are those of `run_many`."""
-        return self.run_many([prompt], output, **options)[0]
-
-    def run_many(self, prompts: Sequence[Prompt], output: Sequence[str] = ("text",), **options: Any) -> list[Reply]:
-        """Return one reply per prompt, computed together.
+    def run(self, prompt: Prompt, output: Sequence[str] = ("text",), **options: Unpack[Options]) -> Reply:
+        """Return the reply to one prompt.
 
         `output` are the kinds that the reply may hold: with text among them the model chooses, else each is written
-        once. `seed`, `max_tokens` and `samplers` (settings by output) are optional.
+        once. `seed`, `max_tokens` of text and `samplers` are optional. These last are settings by output, as in YAML:
+        `samplers={"image": {"type": "guided", "scale": 5.0}, "text": "greedy"}`.
         """
+        return self.run_many([prompt], output, **known_options("run", options))[0]
+
+    def run_many(
+        self, prompts: Sequence[Prompt], output: Sequence[str] = ("text",), **options: Unpack[Options]
+    ) -> list[Reply]:
+        """Return one reply per prompt, computed together; output and options are those of `run`."""
+        known_options("run_many", options)
         replies = [Reply(modalities=self.compiler.modalities) for _ in prompts]
         for event in self.stream_many(prompts, output, **options):
             replies[event.row].add(event)
         return replies
 
-    def stream(self, prompt: Prompt, output: Sequence[str] = ("text",), **options: Any) -> Iterator[Event]:
-        """Yield the events of the reply to one prompt while it is written; options are those of `run_many`."""
-        return self.stream_many([prompt], output, **options)
+    def stream(self, prompt: Prompt, output: Sequence[str] = ("text",), **options: Unpack[Options]) -> Iterator[Event]:
+        """Yield the events of the reply to one prompt while it is written; output and options are those of `run`."""
+        return self.stream_many([prompt], output, **known_options("stream", options))
 
     def stream_many(
-        self,
-        prompts: Sequence[Prompt],
-        output: Sequence[str] = ("text",),
-        *,
-        seed: int = 0,
-        max_tokens: int = 512,
-        samplers: Mapping[str, Mapping[str, Any] | str] | None = None,
+        self, prompts: Sequence[Prompt], output: Sequence[str] = ("text",), **options: Unpack[Options]
     ) -> Iterator[Event]:
         """Yield the events of replies while they are written; closing the iterator ends the work."""
+        known_options("stream_many", options)
+        seed, max_tokens, samplers = (options.get("seed", 0), options.get("max_tokens", 512), options.get("samplers"))
         self.model.eval()
         if isinstance(prompts, str):
             raise UsageError("many prompts come as a list", hint="for one prompt there are `run` and `stream`")
@@ -273,17 +276,7 @@ class Pipeline:
         write_yaml(resolved, folder / YAML)
         config.save_pretrained(str(folder))
         (folder / "generation_config.json").write_text("{}\n", encoding="utf-8")
-        (folder / "README.md").write_text(self._card(), encoding="utf-8")
-
-    def _card(self) -> str:
-        """Return the model card: what it takes and gives, and how to use it."""
-        understood = ", ".join(["text", *self.compiler.understandings])
-        return (
-            "---\nlibrary_name: polyjanus\n---\n\n# A polyjanus pipeline\n\n"
-            f"Understands {understood}. Writes {', '.join(self.outputs)}. All of it is described in `{YAML}`.\n\n"
-            "```python\nfrom polyjanus import Pipeline\n\n"
-            'pipeline = Pipeline.from_pretrained("path/of/this/folder")\nprint(pipeline.run("Hello").text)\n```\n'
-        )
+        (folder / "README.md").write_text(card(self.compiler.understandings, self.outputs), encoding="utf-8")
 
     def manifest(self) -> dict[str, Any]:
         """Return who built each component, for the manifest."""

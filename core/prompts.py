@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
-from polyjanus.core.errors import UsageError
+from polyjanus.core.errors import UsageError, suggest
 from polyjanus.core.modality import Modality
 
 Prompt = Any
 """Text, a medium or its path as a `Path`, a part, a list of these, or a list of messages."""
+
+
+class Options(TypedDict, total=False):
+    """What may be said about a reply beside its outputs."""
+
+    seed: int
+    max_tokens: int
+    samplers: Mapping[str, Mapping[str, Any] | str] | None
+
+
+def known_options(method: str, options: Options) -> Options:
+    """Return the options of a call; one that does not exist is a UsageError that names the method."""
+    for name in options:
+        if name not in Options.__annotations__:
+            found = f"{method}() has no option {name!r}{suggest(name, Options.__annotations__, noun='options')}"
+            raise UsageError(found, hint=f"options of {method}(): {', '.join(Options.__annotations__)}")
+    return options
 
 
 def as_messages(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import Any, cast
@@ -189,10 +189,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", manifest)
 
 
-def verify(folder: Path) -> dict[str, Any]:
-    """Return the manifest after comparing every file with it; the first that differs is named."""
+def verify(folder: Path, wanted: Callable[[str], bool] | None = None) -> dict[str, Any]:
+    """Return the manifest after comparing every file with it, or those whose names are wanted.
+
+    The first that differs is named in a CheckpointError.
+    """
     manifest = read_manifest(folder)
     for name, entry in manifest["files"].items():
+        if wanted is not None and not wanted(name):
+            continue
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"{name} is missing", where=str(folder))

@@ -106,12 +106,19 @@ def load_components(model: nn.Module, folder: Path, prefixes: Mapping[str, str] 
     return report
 
 
-def read_components(folder: Path, keeps: Callable[[str], bool]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the name and the tensor of everything in a checkpoint that is wanted, mapped from its files."""
+def read_components(
+    folder: Path, keeps: Callable[[str], bool], check: Callable[[str], None] | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the name and the tensor of everything in a checkpoint that is wanted, mapped from its files.
+
+    `check` is called with the name of each file before it is read.
+    """
     for file, names in _files(folder).items():
         wanted = [name for name in names if keeps(name)]
         if not wanted:
             continue
+        if check is not None:
+            check(file)
         try:
             with cast(Any, safe_open(folder / file, framework="pt")) as tensors:
                 for name in wanted:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from polyjanus.core.config.document import document_of
+from polyjanus.core.config.reading import check_document
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.registry import Registries
 from polyjanus.core.sequence.tokenizer import TextTokenizer
@@ -80,7 +82,11 @@ def open_format(settings: FormatConfig) -> CheckpointFormat:
     return settings.build(BuildContext(path="format"))
 
 
-def describe(folder: Path, settings: FormatConfig, registries: Registries) -> PipelineConfig:
-    """Return the pipeline that a foreign folder holds."""
+def describe(
+    folder: Path, settings: FormatConfig, registries: Registries, overrides: Sequence[str] = ()
+) -> PipelineConfig:
+    """Return the pipeline that a foreign folder holds, with `key.path=value` over it."""
     described = open_format(settings).describe(folder)
+    if overrides:
+        return check_document(document_of(described, folder, overrides), registries).config
     return PipelineConfig.model_validate(described, context={"registries": registries})

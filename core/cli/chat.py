@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, log, note_unfinished
+from polyjanus.core.cli.common import Session, echo, log, note_unfinished, only_overrides
 from polyjanus.core.cli.run import check_parts, read_parts
 from polyjanus.core.cli.writing import Writer
 from polyjanus.core.errors import PolyjanusError, UsageError, suggest
@@ -24,6 +24,7 @@ HELP = """/image FILE …  hand over a file with the next words (any modality's 
 
 @click.command(name="chat")
 @click.argument("pipeline")
+@click.argument("overrides", nargs=-1)
 @click.option("--output", default="text", show_default=True, help="What to answer with, such as image or text,image.")
 @click.option(
     "-o", "--out", default="out", show_default=True, type=click.Path(path_type=Path), help="Folder for media."
@@ -31,11 +32,14 @@ HELP = """/image FILE …  hand over a file with the next words (any modality's 
 @click.option("--seed", default=0, show_default=True, type=int, help="Same seed and words, same replies.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @click.pass_obj
-def command(session: Session, pipeline: str, output: str, out: Path, seed: int, device: str) -> None:
-    """Talk to a model. PIPELINE is what `run` takes; /help says what can be typed."""
+def command(
+    session: Session, pipeline: str, overrides: tuple[str, ...], output: str, out: Path, seed: int, device: str
+) -> None:
+    """Talk to a model. PIPELINE is what `run` takes, OVERRIDES are `key.path=value`; /help says what can be typed."""
     from polyjanus.core.pipeline import Pipeline
 
-    model = Pipeline.from_pretrained(pipeline, plugins=session.plugins(), device=device)
+    changed = only_overrides(overrides)
+    model = Pipeline.from_pretrained(pipeline, overrides=changed, plugins=session.plugins(), device=device)
     note_unfinished(model.source or Path())
     chat = _Chat(model, output.split(","), out, seed)
     log(f"{pipeline}: understands text, {', '.join(model.compiler.understandings)}; writes {', '.join(model.outputs)}")

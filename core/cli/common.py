@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 PLUGINS_VARIABLE = "POLYJANUS_PLUGINS"
 """Environment variable that names one-file plugins, separated like the paths of PATH."""
+
+
+_KEY = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+)*")
 
 
 @dataclass
@@ -108,6 +112,17 @@ def only_overrides(arguments: Sequence[str]) -> list[str]:
         if "=" not in argument:
             raise UsageError(f"{argument!r} is no override", hint="write key.path=value, such as training.seed=1")
     return list(arguments)
+
+
+def is_override(word: str) -> bool:
+    """Tell whether a word of a prompt is `key.path=value`; only after a dotted key may the value hold blanks.
+
+    So `x=1` is a setting and `x=1 is it?` a prompt.
+    """
+    key, equals, value = word.partition("=")
+    if not equals or not _KEY.fullmatch(key):
+        return False
+    return not re.search(r"\s", value) or "." in key
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, echo_json, note_unfinished
+from polyjanus.core.cli.common import Session, echo, echo_json, note_unfinished, only_overrides
 from polyjanus.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(name="eval")
 @click.argument("pipeline")
+@click.argument("overrides", nargs=-1)
 @click.option("--limit", type=click.IntRange(1), help="Ask that many times at most, per evaluation.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Same seed, same answers.")
 @click.option("--controls", is_flag=True, help="Ask again with noise, with the inputs of others, and with none.")
@@ -26,9 +27,18 @@ if TYPE_CHECKING:
 )
 @click.pass_obj
 def command(
-    session: Session, pipeline: str, limit: int | None, seed: int, controls: bool, device: str, as_json: bool
+    session: Session,
+    pipeline: str,
+    overrides: tuple[str, ...],
+    limit: int | None,
+    seed: int,
+    controls: bool,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Score a trained model. PIPELINE is what `run` takes; scores come with 95 % intervals.
+
+    OVERRIDES are `key.path=value`, such as text.sampler=greedy.
 
     With --controls, what reads media is scored again without what they say; a score that is not above every
     control's interval says nothing about the signal, and is marked.
@@ -36,10 +46,13 @@ def command(
     from polyjanus.core.evaluation import evaluate
     from polyjanus.core.pipeline import Pipeline
 
-    model = Pipeline.from_pretrained(pipeline, plugins=session.plugins(), device=device)
+    changed = only_overrides(overrides)
+    model = Pipeline.from_pretrained(pipeline, overrides=changed, plugins=session.plugins(), device=device)
     note_unfinished(model.source or Path())
     if not model.config.evaluation:
-        raise UsageError(f"{pipeline} has no 'evaluation' block", hint="add one to its YAML and train it again")
+        known = ", ".join(session.registries().metrics.names())
+        hint = f"add one here, `evaluation.NAME.type=TYPE`, or to its YAML before it is trained; types: {known}"
+        raise UsageError(f"{pipeline} has no 'evaluation' block", hint=hint)
     scores = [score for _, score in evaluate(model, limit=limit, seed=seed, with_controls=controls)]
     if as_json:
         echo_json({"scores": [score.as_row() for score in scores]})

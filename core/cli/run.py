@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, echo_json, note_unfinished
+from polyjanus.core.cli.common import Session, echo, echo_json, is_override, note_unfinished
 from polyjanus.core.cli.writing import Writer, numbered
 from polyjanus.core.errors import UsageError, suggest
 
@@ -35,17 +35,26 @@ def command(session: Session, pipeline: str, words: tuple[str, ...], **options: 
     """Answer one message.
 
     PIPELINE is a checkpoint or run folder, a trained YAML, a shipped name or a hub id. Media come before the text:
-    `polyjanus run digits --image a.png "Which digit is this?"`.
+    `polyjanus run digits --image a.png "Which digit is this?"`. A word of the form key.path=value changes a setting,
+    such as text.sampler=greedy or image.generate.sampler.scale=5; a text with blanks is a prompt.
     """
-    parts = read_parts(words)
+    parts, overrides = read_words(words)
     if not parts:
-        raise UsageError("there is nothing to answer", hint='polyjanus run digits "Draw a seven." --output image')
+        found = f"; {overrides[0]!r} is a setting, in a prompt it has a blank" if overrides else ""
+        raise UsageError(
+            f"there is nothing to answer{found}", hint='polyjanus run digits "Draw a seven." --output image'
+        )
     from polyjanus.core.pipeline import Pipeline
 
     output = [name.strip() for name in options["output"].split(",") if name.strip()]
     inputs = [part["type"] for part in parts if not isinstance(part, str)]
     model = Pipeline.from_pretrained(
-        pipeline, plugins=session.plugins(), device=options["device"], inputs=inputs, outputs=output
+        pipeline,
+        overrides=overrides,
+        plugins=session.plugins(),
+        device=options["device"],
+        inputs=inputs,
+        outputs=output,
     )
     note_unfinished(model.source or Path())
     check_parts(model, parts)
@@ -58,7 +67,21 @@ def command(session: Session, pipeline: str, words: tuple[str, ...], **options: 
 
 
 def read_parts(words: Sequence[str]) -> list[Any]:
-    """Return the message of the words on a command line: `--NAME FILE` is a part, all else is text."""
+    """Return the message of the words of a line: `--NAME FILE` is a part, all else is text."""
+    parts, texts = _split(words)
+    return [*parts, " ".join(texts)] if texts else parts
+
+
+def read_words(words: Sequence[str]) -> tuple[list[Any], list[str]]:
+    """Return the message of the words on a command line, and the overrides among them."""
+    parts, words = _split(words)
+    overrides = [word for word in words if is_override(word)]
+    texts = [word for word in words if not is_override(word)]
+    return [*parts, " ".join(texts)] if texts else parts, overrides
+
+
+def _split(words: Sequence[str]) -> tuple[list[Any], list[str]]:
+    """Return the parts that options are, and the words that are left."""
     parts: list[Any] = []
     texts: list[str] = []
     rest = list(words)
@@ -73,7 +96,7 @@ def read_parts(words: Sequence[str]) -> list[Any]:
             parts.append({"type": name, "path": value})
         else:
             texts.append(word)
-    return [*parts, " ".join(texts)] if texts else parts
+    return parts, texts
 
 
 def check_parts(pipeline: Pipeline, parts: Sequence[Any]) -> None:

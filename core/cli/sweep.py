@@ -77,7 +77,7 @@ def _done(
     from polyjanus.core.cli.train import train
     from polyjanus.core.config.resolved import resolved
 
-    overrides = [*_with_modalities(session, arm), f"training.seed={seed}"]
+    overrides = [*arm.overrides, f"training.seed={seed}"]
     digest = sha256(f"{resolved(session.read(arm.yaml, overrides))}{limit}".encode()).hexdigest()
     run = home / arm.folder / f"seed-{seed}"
     if (run / RESULT).is_file():
@@ -99,12 +99,6 @@ def _done(
     result = {"digest": digest, "arm": arm.name, "seed": seed, **_scored(session, run, limit, seed, device)}
     (run / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
-
-
-def _with_modalities(session: Session, arm: Arm) -> list[str]:
-    """Return the overrides of an arm, component paths among them written as the YAML has them."""
-    names = session.read(arm.yaml).config.modalities
-    return [f"modalities.{text}" if text.split(".")[0] in names else text for text in arm.overrides]
 
 
 def _scored(session: Session, run: Path, limit: int | None, seed: int, device: str) -> dict[str, Any]:

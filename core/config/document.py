@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polyjanus.core.config.merging import anchor_paths, apply_override, fill_environment, merge, read_override
-from polyjanus.core.config.nodes import Node, Origin, UnreadableError, read_nodes
+from polyjanus.core.config.nodes import Node, Origin, UnreadableError, nodes_of, read_nodes
 from polyjanus.core.errors import ConfigError, Fault, suggest
 
 Place = tuple[str | int, ...]
@@ -85,14 +85,25 @@ def try_document(path: Path | str, overrides: Sequence[str] = (), environ: Mappi
         root = _Family(resolved.parent, faults).read(_Member(resolved, shown), ())
     except UnreadableError as error:
         raise ConfigError([*faults, error.fault]) from None
+    root = fill_environment(_changed(root, overrides, faults), os.environ if environ is None else environ, faults)
+    data, origins = flatten(root)
+    return Document(resolved, shown, data, origins, tuple(faults))
+
+
+def document_of(data: Mapping[str, Any], path: Path, overrides: Sequence[str]) -> Document:
+    """Return plain data, read from something at `path` that is no YAML, as a document with `overrides` over it."""
+    faults: list[Fault] = []
+    root = _changed(nodes_of(data, Origin(str(path), None)), overrides, faults)
+    return Document(path, str(path), *flatten(root), tuple(faults))
+
+
+def _changed(root: Node, overrides: Sequence[str], faults: list[Fault]) -> Node:
     for text in overrides:
         try:
             root = apply_override(root, read_override(text), faults)
         except UnreadableError as error:
             faults.append(error.fault)
-    root = fill_environment(root, os.environ if environ is None else environ, faults)
-    data, origins = flatten(root)
-    return Document(resolved, shown, data, origins, tuple(faults))
+    return root
 
 
 def flatten(root: Node) -> tuple[dict[str, Any], dict[Place, Origin]]:

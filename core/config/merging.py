@@ -126,7 +126,15 @@ def read_override(text: str) -> Override:
 
 
 def apply_override(root: Node, override: Override, faults: list[Fault]) -> Node:
-    """Return the tree with one value put in; lists are entered by index or by the `name` of an item."""
+    """Return the tree with one value put in; lists are entered by index or by the `name` of an item.
+
+    A component path, which starts with the name of a modality, is one below `modalities`.
+    """
+    modalities = root.value.get("modalities") if isinstance(root.value, dict) else None
+    if modalities is not None and isinstance(modalities.value, dict) and isinstance(root.value, dict):
+        first = override.keys[0]
+        if first in modalities.value and first not in root.value:
+            override = replace(override, keys=("modalities", *override.keys))
     try:
         return _put(root, override, override.keys)
     except UnreadableError as error:

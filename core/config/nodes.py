@@ -5,9 +5,9 @@ It reads events one by one, so that nothing large is built before it is checked.
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -50,6 +50,16 @@ class Node:
     is_plain: bool = False
     size: int = 1
     depth: int = 0
+
+
+def nodes_of(value: Any, origin: Origin) -> Node:
+    """Return plain data as a tree whose every value comes from one place."""
+    if isinstance(value, Mapping):
+        blocks = cast("Mapping[str, Any]", value)
+        return Node({str(key): nodes_of(inner, origin) for key, inner in blocks.items()}, origin)
+    if isinstance(value, list | tuple):
+        return Node([nodes_of(inner, origin) for inner in cast("list[Any]", value)], origin)
+    return Node(value, origin)
 
 
 class UnreadableError(Exception):

@@ -33,7 +33,11 @@ def read_pipeline(
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Return the pipeline in a YAML file; a ConfigError lists everything that is wrong with it."""
-    document = try_document(path, overrides, environ)
+    return check_document(try_document(path, overrides, environ), registries)
+
+
+def check_document(document: Document, registries: Registries) -> Loaded:
+    """Return the pipeline in a document; a ConfigError lists everything that is wrong with it."""
     faults = [*reference_faults(document)]
     config = None
     try:

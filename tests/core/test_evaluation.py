@@ -1,11 +1,16 @@
 """Controls: what a model says of noise, of the inputs of others, and of nothing, beside what it says of the signal."""
 
+import json
+import re
+import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from polyjanus.core.cli import main
 from polyjanus.core.evaluation import CONTROLS, Controlled, Metric, Score, evaluate
 
 
@@ -95,3 +100,23 @@ def test_an_evaluation_that_reads_no_media_has_no_controls(tiny: Any) -> None:
     metric = Fake([0.5] * 4, reads=False)
     ((_, score),) = evaluate(Evaluated(tiny, metric), with_controls=True)  # type: ignore[arg-type]
     assert not score.controls and "controls" not in score.as_row()
+
+
+def test_the_metric_in_the_documentation_scores_a_checkpoint(
+    make_tiny: Any, tmp_path: Path, picture: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    chapter = text[text.index("## Scores") : text.index("## Comparing")]
+    (code,) = re.findall(r"```python\n(.*?)```", chapter, re.DOTALL)
+    (last,) = re.findall(r"^polyjanus .*naming=.*$", chapter, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    Path("exact.py").write_text(code, encoding="utf-8")
+    picture.save("a.png")
+    rows = [{"prompt": [{"type": "image", "path": "a.png"}, f"what {i}?"], "answer": "?"} for i in range(3)]
+    Path("held_out.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    make_tiny("backbone.architecture.max_position_embeddings=1024").save("runs/my/1")
+    assert main([*shlex.split(last)[1:], "--device", "cpu", "--limit", "2", "--json"]) == 0
+    (score,) = json.loads(capsys.readouterr().out)["scores"]
+    assert (score["score"], score["n"], score["judge"]) == (0.0, 2, "exact match")
+    assert main(["eval", "runs/my/1"]) == 2
+    assert "add one here, `evaluation.NAME.type=TYPE`" in capsys.readouterr().err

@@ -97,6 +97,8 @@ def test_empty_text_is_a_prompt(tiny: Any) -> None:
         ({"samplers": {"txt": {"type": "greedy"}}}, "'txt'.*did you mean 'text'"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": -1}, "max_tokens"),
+        ({"max_token": 1}, r"^run\(\) has no option 'max_token'; did you mean 'max_tokens'\?"),
+        ({"foo": 1}, r"options of run\(\): seed, max_tokens, samplers"),
     ],
 )
 def test_wrong_options_are_refused(tiny: Any, options: Any, match: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from polyjanus.core.cli import main
-from polyjanus.core.cli.run import read_parts
+from polyjanus.core.cli.run import read_parts, read_words
 from polyjanus.core.errors import UsageError
 
 
@@ -31,6 +31,25 @@ def test_options_that_are_modalities_become_parts_before_the_text() -> None:
     ]
     with pytest.raises(UsageError, match="--image needs a file"):
         read_parts(["x", "--image"])
+
+
+def test_words_of_the_form_key_value_are_settings_and_texts_with_blanks_are_prompts() -> None:
+    words = ["Draw", "image.generate.sampler.scale=5", "a=b", "--image", "x=1.png", "text.sampler={type: greedy}"]
+    parts, overrides = read_words(words)
+    assert parts == [{"type": "image", "path": "x=1.png"}, "Draw"]
+    assert overrides == ["image.generate.sampler.scale=5", "a=b", "text.sampler={type: greedy}"]
+    for prompt in ("x=1 is it?", "x = 1", "is a=b", "=x", "1=1", "why?=", "a.=b"):
+        assert read_words([prompt]) == ([prompt], [])
+
+
+def test_settings_after_the_prompt_change_the_reply(checkpoint: str, tmp_path: Path) -> None:
+    drawn: list[bytes] = []
+    for temperature in ("0.01", "5.0", "0.01"):
+        out = tmp_path / f"{len(drawn)}.png"
+        words = ["draw", f"image.generate.sampler.temperature={temperature}", "--output", "image", "-o", str(out)]
+        assert main(["run", checkpoint, *words]) == 0
+        drawn.append(out.read_bytes())
+    assert drawn[0] == drawn[2] != drawn[1]
 
 
 def test_run_prints_text(checkpoint: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +80,12 @@ def test_several_pictures_are_numbered(checkpoint: str, tmp_path: Path, capsys: 
         (["run", "{checkpoint}", "--image", "missing.png", "x"], "there is no file 'missing.png'"),
         (["run", "{checkpoint}", "x", "--output", "audio"], "no output 'audio'"),
         (["run", "{checkpoint}"], "there is nothing to answer"),
+        (["run", "{checkpoint}", "x=1"], "nothing to answer; 'x=1' is a setting"),
+        (["run", "{checkpoint}", "x", "image.generate.sampler.scael=1"], "unknown key; did you mean 'scale'?"),
+        (["run", "{checkpoint}", "x", "backbone.architecture.hidden_size=8"], "this pipeline needs"),
+        (["chat", "{checkpoint}", "text.smapler=greedy"], "unknown key; did you mean 'sampler'?"),
+        (["eval", "{checkpoint}", "text.smapler=greedy"], "unknown key; did you mean 'sampler'?"),
+        (["eval", "{checkpoint}", "sampler"], "'sampler' is no override"),
         (["eval", "{checkpoint}"], "has no 'evaluation' block"),
     ],
 )

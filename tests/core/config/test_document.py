@@ -212,6 +212,12 @@ class TestOverrides:
         assert text.startswith(f"override {override!r}: ")
         assert message in text
 
+    def test_a_component_path_is_one_below_modalities(self, write: Callable[..., Path]) -> None:
+        path = write("modalities: {eye: {x: 1}, list: {x: 1}}\n" + self.TEXT)
+        document = read_document(path, ["eye.x=2", "list.0.x=3", "modalities.eye.y=4", "eyes.x=5"])
+        assert document.data["modalities"] == {"eye": {"x": 2, "y": 4}, "list": {"x": 1}}
+        assert document.data["list"][0]["x"] == 3 and document.data["eyes"] == {"x": 5}
+
     def test_the_last_override_wins_and_all_faults_are_listed(self, write: Callable[..., Path]) -> None:
         assert read_document(write(self.TEXT), ["a.b=2", "a.b=3"]).data["a"]["b"] == 3
         assert fault(write(self.TEXT), "x", "y").count("override") >= 2

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from polyjanus.core.checkpoints.atomic import read_manifest, remove, verify, write_whole
+from polyjanus.core.checkpoints.atomic import read_manifest, remove, verify, write_manifest, write_whole
 from polyjanus.core.checkpoints.finding import BEST, CHECKPOINTS, complete
 from polyjanus.core.errors import CheckpointError, TrainingError
 from polyjanus.core.pipeline import Pipeline
@@ -59,6 +59,23 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "grown": lambda path: path.write_bytes(path.read_bytes() + b"\n") and None,
     "gone": Path.unlink,
 }
+
+
+def test_what_is_damaged_keeps_nobody_from_what_does_not_read_it(run: Path, plugins: Any) -> None:
+    newer, older = run / CHECKPOINTS / "step-0000002", run / CHECKPOINTS / "step-0000001"
+    (newer / "manifest.json").unlink()
+    (newer / "training").mkdir()
+    (newer / "training" / "optimizer.safetensors").write_bytes(b"moments")
+    write_manifest(newer, {"step": 2})
+    (newer / "training" / "optimizer.safetensors").write_bytes(b"m0ments")
+    assert Pipeline.from_pretrained(run, plugins=plugins, device="cpu").source == newer
+    (newer / "components" / "image.generate.codec.safetensors").write_bytes(b"")
+    only = Pipeline.from_pretrained(newer, plugins=plugins, device="cpu", outputs=["text"])
+    assert only.outputs == ["text"]
+    with pytest.raises(CheckpointError, match="image.generate.codec.safetensors is damaged"):
+        Pipeline.from_pretrained(newer, plugins=plugins, device="cpu")
+    found = find_resumable(run)
+    assert found.checkpoint == older and "is damaged" in found.passed_over[0]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
