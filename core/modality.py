@@ -51,6 +51,10 @@ class Modality(ABC, Generic[M, C]):
         """Return a small medium for checks of shapes; needed by `inspect` and by the contract tests only."""
         raise NotImplementedError(f"{type(self).__name__} has no example")
 
+    def examples(self) -> Sequence[M]:
+        """Return `example`, and where items vary in length or size others that do: the contract tests batch them."""
+        return (self.example(),)
+
     def noise(self, media: M, generator: np.random.Generator) -> M:
         """Return a medium of the same form that says nothing: its largest array as noise of equal mean and deviation.
 

@@ -14,7 +14,7 @@ from polyjanus.core.codecs import StackedCodec
 from polyjanus.core.modules import to_list
 from polyjanus.core.testing.bench import Subject
 from polyjanus.core.testing.contract import NotApplicable, check, expect, place
-from polyjanus.core.testing.items import expect_prepared, items_of, shorter_item
+from polyjanus.core.testing.items import expect_prepared, items_of, other_item
 
 
 @check("codec")
@@ -82,11 +82,16 @@ def _equal(mine: list[Tensor], theirs: list[Tensor]) -> bool:
 
 @check("codec")
 def codes_of_different_lengths_go_together(subject: Subject) -> None:
-    """Items of different lengths in one batch have the codes that each has alone, and decode."""
+    """Items of different lengths in one batch have the codes that each has alone, as many as declared, and decode."""
     codec, where = subject.component.eval(), place(subject.component, "encode")
-    example, short = items_of(subject, 1)[0], shorter_item(subject)
-    items: list[Any] = [example, short, example]
+    example, other = items_of(subject, 1)[0], other_item(subject)
+    items: list[Any] = [example, other, example]
     together = codec.encode(items)
+    declared = [codec.num_codes(item) for item in items]
+    found = [len(item) for item in together]
+    expect(found == declared, f"{declared} codes, as num_codes says", found, where)
+    limits = f"{codec.min_codes} to {codec.max_codes} codes, as min_codes and max_codes say"
+    expect(codec.min_codes <= min(found) and max(found) <= codec.max_codes, limits, found, where)
     alone = [codec.encode([item])[0] for item in items]
     expect(_equal(together, alone), "the codes of each item, whatever its length", "codes that differ", where)
     expect(len(codec.decode(together)) == 3, "one medium per item", "another number", _decoding(codec))

@@ -12,7 +12,7 @@ from torch import Tensor
 from polyjanus.core.modules import Features
 from polyjanus.core.testing.bench import NAME, Subject
 from polyjanus.core.testing.contract import NotApplicable, check, expect, place
-from polyjanus.core.testing.items import expect_prepared, is_close, items_of, largest_difference, shorter_item
+from polyjanus.core.testing.items import expect_prepared, is_close, items_of, largest_difference, other_item
 
 
 @check("encoder")
@@ -65,11 +65,14 @@ def features_alone_are_features_in_a_batch(subject: Subject) -> None:
 
 @check("encoder")
 def items_of_different_lengths_go_together(subject: Subject) -> None:
-    """Items of different shapes in one batch have the features that each has alone."""
+    """Items of different shapes in one batch have the features that each has alone, as many as `num_tokens` says."""
     encoder, where = subject.component, place(subject.component, "forward")
-    example, short = items_of(subject, 1)[0], shorter_item(subject)
-    items = [example, short, example]
-    for item, together in zip(items, _features(subject, items).split(), strict=True):
+    example, other = items_of(subject, 1)[0], other_item(subject)
+    items = [example, other, example]
+    features, declared = _features(subject, items), tuple(encoder.num_tokens(item)[0] for item in items)
+    words = f"{list(declared)} features, as num_tokens says"
+    expect(features.lengths == declared, words, list(features.lengths), place(encoder, "num_tokens"))
+    for item, together in zip(items, features.split(), strict=True):
         alone = encoder([item]).values.detach()
         found = f"shapes {tuple(together.shape)} and {tuple(alone.shape)}, or other values"
         expect(is_close(alone, together), "the features of each item, whatever its length", found, where)

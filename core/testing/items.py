@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from polyjanus.core.errors import PolyjanusError
+from polyjanus.core.modality import Modality
 from polyjanus.core.testing.bench import Subject
 from polyjanus.core.testing.contract import NotApplicable, expect, place
 
@@ -41,23 +43,27 @@ def _noise(subject: Subject, seed: int) -> Mapping[str, Tensor] | None:
         return None
 
 
-def shorter_item(subject: Subject) -> Mapping[str, Tensor]:
-    """Return the first third of the example, prepared, where its modality can be cut."""
-    modality = subject.modality
+def other_item(subject: Subject) -> Mapping[str, Tensor]:
+    """Return a prepared item of another shape than the example: of the modality's `examples`, else a cut in seconds."""
+    prepare: Any = subject.component.prepare
+    whole: Mapping[str, Tensor] = prepare(subject.modality.example())
+    for medium in (*subject.modality.examples()[1:], *_cuts(subject.modality)):
+        prepared: Mapping[str, Tensor] = prepare(medium)
+        if any(prepared[name].shape != whole[name].shape for name in whole):
+            return prepared
+    raise NotApplicable("its modality has no `examples` of other lengths, and cannot be cut in seconds to such")
+
+
+def _cuts(modality: Modality[Any, Any]) -> Iterator[Any]:
+    """Yield the first second of the example and less, where its modality can be cut."""
     if not modality.suffixes:
-        raise NotApplicable("its modality declares no suffixes")
+        return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"example{modality.suffixes[0]}"
         modality.save(modality.example(), file)
         for seconds in (1.0, 0.5, 0.2, 0.05):
-            try:
-                prepared = subject.component.prepare(modality.load(file, None, seconds))
-            except PolyjanusError:
-                continue
-            whole = subject.component.prepare(modality.example())
-            if any(prepared[name].shape != whole[name].shape for name in whole):
-                return prepared
-    raise NotApplicable("its modality cannot be cut in seconds to items of another shape")
+            with suppress(PolyjanusError):
+                yield modality.load(file, None, seconds)
 
 
 def expect_prepared(subject: Subject) -> None:

@@ -41,11 +41,13 @@ def keys_and_suffixes_are_declared(subject: Subject) -> None:
 
 @check("modality")
 def example_is_always_the_same(subject: Subject) -> None:
-    """`example` gives an equal medium each time, and `load` takes it."""
+    """`example` gives an equal medium each time, and `load` takes it; `examples` begin with it."""
     modality = subject.modality
     where = place(modality, "example")
     first, again = modality.example(), modality.example()
     expect(modality.preview(first) == modality.preview(again), "equal examples", "examples that differ", where)
+    is_first = modality.preview(modality.examples()[0]) == modality.preview(first)
+    expect(is_first, "`examples` that begin with `example`", "another", place(modality, "examples"))
     loaded = modality.preview(modality.load(first))
     where = place(modality, "load")
     expect(loaded == modality.preview(again), "`load` to return a medium it is given", "another medium", where)
@@ -67,9 +69,10 @@ def preview_is_a_picture(subject: Subject) -> None:
 def saved_media_load_again(subject: Subject) -> None:
     """What `save` writes in the first suffix, `load` reads as a medium of the same form and about the same values."""
     modality = subject.modality
-    with _saved(modality) as file:
-        for source in (file, str(file), file.read_bytes()):
-            _expect_alike(modality, modality.example(), modality.load(source), place(modality, "load"))
+    for medium in modality.examples():
+        with _saved(modality, medium) as file:
+            for source in (file, str(file), file.read_bytes()):
+                _expect_alike(modality, medium, modality.load(source), place(modality, "load"))
 
 
 @check("modality")
@@ -179,13 +182,13 @@ def large_files_are_refused(subject: Subject) -> None:
 
 
 @contextmanager
-def _saved(modality: Modality[Any, Any]) -> Generator[Path]:
-    """Yield the file of the example, in the first suffix."""
+def _saved(modality: Modality[Any, Any], medium: Any = None) -> Generator[Path]:
+    """Yield the file of a medium, or else of the example, in the first suffix."""
     if not modality.suffixes:
         raise NotApplicable("it declares no suffixes")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"example{modality.suffixes[0]}"
-        modality.save(modality.example(), file)
+        modality.save(modality.example() if medium is None else medium, file)
         expect(file.is_file(), f"`save` to write {file.name}", "no file", place(modality, "save"))
         yield file
 

@@ -211,10 +211,8 @@ def _found(target: str | Path | ModuleType | Plugins) -> tuple[Plugins, list[Ent
     is_plugin = any(name in (entry.origin.plugin, entry.origin.distribution) for entry in every)
     if of_type and not is_plugin:
         return plugins, [entry for entry in of_type if entry.settings.kind in BUILT] or of_type, ""
-    is_path = name.endswith(".py") or len(Path(name).parts) > 1
-    name = (
-        is_path and _module_of(Path(name)) or (str(Path(name).expanduser().resolve()) if name.endswith(".py") else name)
-    )
+    if name.endswith(".py") or len(Path(name).parts) > 1:
+        name = _module_of(Path(name)) or str(Path(name).expanduser().resolve())
     origin = load_target(plugins, name)
     if origin is None:
         known = {each for entry in every for each in (entry.origin.plugin, entry.settings.type_name())}

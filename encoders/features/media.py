@@ -78,6 +78,10 @@ class FeaturesModality(Modality[Embeddings, Any]):
         count = min(5, self.settings.max_tokens)
         return Embeddings(np.random.default_rng(0).normal(size=(count, self.settings.width)).astype(np.float32))
 
+    def examples(self) -> tuple[Embeddings, ...]:
+        """Return the example, and its first two embeddings."""
+        return self.example(), Embeddings(self.example().values[:2])
+
     def _read(self, source: Any, where: str) -> Array:
         limit = self.settings.max_bytes
         if isinstance(source, np.ndarray):

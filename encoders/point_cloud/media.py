@@ -114,6 +114,11 @@ class PointCloudModality(Modality[PointCloud, Any]):
             (0.35 * outward + 0.15 * normals).astype(np.float32), rgb.astype(np.float32), normals.astype(np.float32)
         )
 
+    def examples(self) -> tuple[PointCloud, ...]:
+        """Return the example, and five points of it without colours."""
+        whole = self.example()
+        return whole, PointCloud(whole.xyz[:5])
+
     def noise(self, media: PointCloud, generator: np.random.Generator) -> PointCloud:
         """Return as many points that say nothing: a normal cloud of equal middle and spread, its colours drawn anew."""
         count = (len(media), 3)
