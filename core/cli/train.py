@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from polyjanus.core.cli.common import Session, echo, log, only_overrides
-from polyjanus.core.errors import TrainingError
+from polyjanus.core.errors import PolyjanusError, TrainingError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 @click.command(name="train")
-@click.argument("yaml", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("yaml", type=click.Path(exists=True, path_type=Path), metavar="YAML|RUN")
 @click.argument("overrides", nargs=-1)
-@click.option("--resume", is_flag=True, help="Go on with the newest run of this YAML.")
+@click.option("--resume", is_flag=True, help="Go on with this run, or with the newest run of this YAML.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), help="Folder of the run; runs/<name>/<n> else.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -35,7 +35,8 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], resume: bo
     """Train the pipeline of a YAML file, stage after stage.
 
     OVERRIDES are `key.path=value`. Checkpoints, the log (log.jsonl) and the resolved YAML go to the run's folder, whose
-    path is printed at the end. Ctrl-C saves once before it stops.
+    path is printed at the end. Ctrl-C saves once before it stops; `polyjanus train RUN --resume` goes on with the
+    settings of the run, to which OVERRIDES are added.
     """
     if run := train(session, yaml, overrides, resume, **options):
         echo(str(run))
@@ -49,7 +50,7 @@ def train(session: Session, yaml: Path, overrides: Sequence[str], resume: bool, 
     from polyjanus.core.training.ranks import joined
 
     with joined(options["device"]) as (ranks, device):
-        run = _train(session, yaml, overrides, resume, {**options, "device": device}, ranks)
+        run = _train(session, yaml, overrides, resume, {**options, "asked": options["device"], "device": device}, ranks)
         return run if ranks.is_first else None
 
 
@@ -60,10 +61,10 @@ def _train(
     from polyjanus.core.assembling import find_device
     from polyjanus.core.config.resolved import resolved
     from polyjanus.core.training.loop import Training
+    from polyjanus.core.training.resuming import note_settings
 
-    changed = only_overrides(overrides)
-    loaded = session.read(yaml, changed)
-    home = yaml.absolute().parent
+    yaml, home, options = _settings_of(yaml, resume, options)
+    loaded = session.read(yaml, only_overrides(overrides))
     folder: Path | None = options["folder"]
     splits, place = _open_data(loaded.config, home), find_device(options["device"])
     if resume:
@@ -71,24 +72,59 @@ def _train(
     else:
         made = _new_run(folder, yaml) if ranks.is_first else Path()
         run, checkpoint = Path(ranks.tell(str(made), place)), None
-        if ranks.is_first:
-            (run / "pipeline.yaml").write_text(resolved(loaded), encoding="utf-8")
     is_sharded = loaded.config.training is not None and loaded.config.training.shard and ranks.world > 1
     pipeline = _build(session, loaded.config, home, checkpoint is None, "cpu" if is_sharded else str(place))
     with _Bar(options["quiet"] or not ranks.is_first) as bar:
         training = Training(pipeline, run, home, bar, splits, ranks, place)
         if checkpoint is not None:
             _resume(training, checkpoint)
-        try:
-            training.run()
-        except (KeyboardInterrupt, SystemExit):
-            place = ["--run", str(folder)] if folder else []
-            again = f"polyjanus train {join([str(yaml), *overrides, *place, '--resume'])}"
-            log(_what_is_saved(run, training.progress.total, again))
-            raise
-        finally:
-            _tell_bad_rows(training)
+        if ranks.is_first and (checkpoint is None or overrides or yaml.parent != run):
+            note_settings(run, resolved(loaded), yaml)
+        _run(training, _again(session, run, options, ranks))
     return run
+
+
+def _settings_of(yaml: Path, resume: bool, options: dict[str, Any]) -> tuple[Path, Path, dict[str, Any]]:
+    """Return the file with the settings, where its relative paths start, and the options; of a YAML, or of a run."""
+    from polyjanus.core.training.resuming import PIPELINE, again, home_of
+
+    if not yaml.is_dir():
+        return yaml, yaml.absolute().parent, options
+    home = home_of(yaml)
+    if not resume:
+        raise UsageError(f"{yaml} is a run", hint=f"go on with it: {again(yaml)}")
+    if options["folder"] not in (None, yaml):
+        raise UsageError(f"two runs are named, {yaml} and {options['folder']}", hint="leave out --run")
+    return yaml / PIPELINE, home, {**options, "folder": yaml}
+
+
+def _run(training: Training, again: str) -> None:
+    """Train, and say what is saved and how to go on where something stops it."""
+    try:
+        training.run()
+    except (KeyboardInterrupt, SystemExit):
+        if training.ranks.is_first:
+            log(_what_is_saved(training.folder, training.progress.total, again))
+        raise
+    except PolyjanusError as error:
+        if training.progress.total:
+            said = _what_is_saved(training.folder, training.progress.total, again)
+            error.hint = f"{error.hint}\n  {said}" if error.hint else said
+        raise
+    finally:
+        _tell_bad_rows(training)
+
+
+def _again(session: Session, run: Path, options: dict[str, Any], ranks: Ranks) -> str:
+    """Return the command that goes on with a run as it was called now."""
+    from polyjanus.core.training.resuming import again
+
+    words = ["--device", options["asked"]] if options["asked"] != "auto" else []
+    plugins = join(word for file in session.plugin_files for word in ("--plugin", file))
+    command = again(run, *words).replace("polyjanus", f"polyjanus {plugins}".rstrip(), 1)
+    if ranks.world > 1:
+        return f"torchrun --nproc-per-node {session.environ.get('LOCAL_WORLD_SIZE', ranks.world)} -m {command}"
+    return command
 
 
 def _find_resumable(folder: Path | None, yaml: Path, ranks: Ranks, device: torch.device) -> tuple[Path, Path]:
@@ -156,19 +192,20 @@ def _resume(training: Training, checkpoint: Path) -> None:
 
     training.resume(checkpoint)
     load_components(training.model, checkpoint)
-    if training.progress.stage == len(training.config.stages):
+    if training.progress.total == sum(stage.steps for stage in training.config.stages):
         log(f"all {training.progress.total} steps were done; there is nothing left to train")
 
 
 def _new_run(folder: Path | None, yaml: Path) -> Path:
     """Make the folder of a new run; an existing one is never written into."""
     from polyjanus.core.checkpoints.finding import RUNS
+    from polyjanus.core.training.resuming import again
 
     if folder is not None:
         try:
             folder.mkdir(parents=True)
         except FileExistsError as error:
-            raise TrainingError(f"{folder} exists", hint="add --resume to go on with it") from error
+            raise TrainingError(f"{folder} exists", hint=f"go on with it: {again(folder)}") from error
         except OSError as error:
             raise TrainingError(f"{folder} cannot be made: {error.strerror}", hint="name another with --run") from error
         return folder

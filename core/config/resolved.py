@@ -8,14 +8,13 @@ from typing import Any, cast
 from polyjanus.core.config.document import Document, Place
 from polyjanus.core.config.reading import Loaded
 from polyjanus.core.config.scalars import ScalarError, read_scalar
-from polyjanus.core.config.wording import HIDDEN
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./~-](?:[A-Za-z0-9_ ./@+-]*[A-Za-z0-9_./@+-])?")
 _ESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def resolved(loaded: Loaded) -> str:
-    """Return the whole pipeline as YAML; values from the environment are hidden."""
+    """Return the whole pipeline as YAML; values from the environment are written as `${env:NAME}`."""
     data = loaded.config.model_dump(mode="json")
     return "\n".join(_block(loaded.document, data, (), "")) + "\n"
 
@@ -59,7 +58,9 @@ def _leaf(document: Document, value: Any, place: Place) -> str:
         blocks = cast("Mapping[str, Any]", value).items()
         return f"{{{', '.join(f'{_scalar(key)}: {_leaf(document, item, (*place, key))}' for key, item in blocks)}}}"
     origin = document.origins.get(place)
-    return _scalar(HIDDEN if origin is not None and origin.kind == "env" else value)
+    if origin is None or origin.kind != "env":
+        return _scalar(value)
+    return _scalar(origin.text) if isinstance(value, str) else origin.text  # unquoted it is read as a number again
 
 
 def _scalar(value: Any) -> str:

@@ -22,6 +22,7 @@ from polyjanus.core.modules import Backbone
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.training.averaging import Average, applied
 from polyjanus.core.training.compiling import Blocks
+from polyjanus.core.training.extending import lengthened
 from polyjanus.core.training.feeding import Feed
 from polyjanus.core.training.globs import chosen
 from polyjanus.core.training.holding import held
@@ -30,6 +31,7 @@ from polyjanus.core.training.measuring import Meter
 from polyjanus.core.training.memory import fitting
 from polyjanus.core.training.passes import Passes
 from polyjanus.core.training.ranks import Ranks
+from polyjanus.core.training.resuming import again
 from polyjanus.core.training.samples import LINES, SAMPLES, write_samples
 from polyjanus.core.training.saving import Saving
 from polyjanus.core.training.scoring import held_out_losses, score
@@ -92,16 +94,20 @@ class Training:
         self.blocks = Blocks(self.model, is_on=self.config.compile)
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint whose weights the pipeline has; refuse one that other settings made."""
-        self.progress, settings = read_progress(checkpoint)
-        self.watch.skipped = self.progress.skipped
+        """Go on from a checkpoint whose weights the pipeline has; refuse one that other settings made.
+
+        Stages may have become longer where that gives the run that would have been longer from the start.
+        """
         now = json.loads(json.dumps(self.fingerprint()))
+        progress, settings = read_progress(checkpoint)
+        settings, self.progress = lengthened(settings, now, progress, checkpoint)
+        self.watch.skipped = self.progress.skipped
         changed = [f"{path} was {old!r:.60}, is {new!r:.60}" for path, old, new in differences(settings, now)]
         if changed:
             raise TrainingError(
                 f"the run was made with other settings: {'; '.join(changed)}",
                 where=str(checkpoint),
-                hint="repeat the overrides that the run was started with, or start a new run",
+                hint=f"{again(self.folder)} takes those of the run; else start a new run",
             )
         self.resumed_from, self.saving.last = checkpoint, self.progress.total
 
@@ -171,11 +177,11 @@ class Training:
                 raise
         if not self._has_learned and self.progress.step == stage.steps and not first:
             raise TrainingError(f"no row of stage {stage.name!r} uses what it trains: {', '.join(work.paths)}")
+        if index + 1 == len(self.config.stages):  # as one that may go on, if it is to be longer one day
+            self.saving.save(self.progress, work.optimizer, work.average)
         if work.average is not None:
             work.average.hand_over()
         self.progress.stage, self.progress.step = index + 1, 0
-        if index + 1 == len(self.config.stages):
-            self.saving.save(self.progress, work.optimizer, None)
 
     def _begin(self, index: int) -> Work:
         """Freeze and free what a stage says, and make what its steps are done with."""

@@ -64,7 +64,7 @@ def _hint(config: TrainingConfig, stage: StageConfig, error: BaseException) -> s
     """Return the settings to try, each with its value now, and what the device said."""
     tries: list[str] = []
     if not config.checkpoint_activations:
-        tries.append("training.checkpoint_activations=true, which --resume takes too")
+        tries.append("training.checkpoint_activations=true, which a run that goes on takes too")
     if stage.accumulate < stage.batch:
         passes = min(2 * stage.accumulate, stage.batch)
         tries.append(f"accumulate={passes} in stage {stage.name!r} (now {stage.accumulate})")

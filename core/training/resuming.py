@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyjanus.core.checkpoints.atomic import set_aside, tidy
+from polyjanus.core.checkpoints.atomic import set_aside, tidy, write_whole
 from polyjanus.core.checkpoints.finding import BEST, CHECKPOINTS, newest_sound
 from polyjanus.core.errors import TrainingError
 from polyjanus.core.training.holding import held
+
+PIPELINE = "pipeline.yaml"
+"""The file of a run with all of its settings."""
+ORIGIN = "run.json"
+"""The file of a run that says where relative paths in its settings start."""
+
+
+def again(run: Path, *words: str) -> str:
+    """Return the command that goes on with a run."""
+    return f"polyjanus train {shlex.join([str(run), '--resume', *words])}"
+
+
+def note_settings(run: Path, settings: str, yaml: Path) -> None:
+    """Write the settings of a run, and where they come from, so that it can be gone on with by its folder alone."""
+    write_whole(run / PIPELINE, settings)
+    if not (run / ORIGIN).exists():
+        origin = {"yaml": os.path.relpath(yaml.absolute(), run.absolute())}  # both may be moved together
+        write_whole(run / ORIGIN, json.dumps(origin) + "\n")
+
+
+def home_of(run: Path) -> Path:
+    """Return the folder at which relative paths in the settings of a run start."""
+    if not (run / PIPELINE).is_file():
+        raise TrainingError(
+            f"is no run: there is no {PIPELINE}",
+            where=str(run),
+            hint="name the folder of a run, such as runs/my/1, or the YAML",
+        )
+    hint = f"name the YAML: polyjanus train my.yaml --run {shlex.quote(str(run))} --resume"
+    try:
+        origin = json.loads((run / ORIGIN).read_text(encoding="utf-8"))["yaml"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TrainingError("does not say which YAML it was started with", where=str(run), hint=hint) from error
+    home = Path(os.path.normpath(run.absolute() / str(origin))).parent
+    if not home.is_dir():
+        raise TrainingError(f"was started in {home}, which is not there", where=str(run), hint=hint)
+    return home
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,10 @@ def _put(state: dict[int, dict[str, Any]], key: str, value: Any) -> None:
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Return the weights that the optimiser goes on with, where the checkpoint holds their average."""
-    return load_file(folder / FOLDER / WEIGHTS)
+    path = folder / FOLDER / WEIGHTS
+    if not path.is_file():
+        raise CheckpointError("holds the average of the weights, and not those to go on with", where=str(folder))
+    return load_file(path)
 
 
 def changes(before: Any, after: Any) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -42,6 +43,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _train(*words: str) -> int:
     return main(["train", "tiny.yaml", "--quiet", "--device", "cpu", *words])
+
+
+def _resume(run: str, *words: str) -> int:
+    return main(["train", run, "--resume", "--quiet", "--device", "cpu", *words])
 
 
 def _stop_at(monkeypatch: pytest.MonkeyPatch, total: int, *signals: int) -> None:
@@ -100,6 +105,70 @@ def test_what_would_change_a_loss_is_refused_with_every_field_that_changed(
     assert before == {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
+def test_a_run_goes_on_by_its_folder_with_the_settings_that_it_was_started_with(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["training.stages.1.batch=5", "training.seed=${env:SEED}"]
+    monkeypatch.setenv("SEED", "4")
+    assert _train(*words) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        _stop_at(patch, 4, signal.SIGINT)
+        assert _train(*words) == 130
+    Path("tiny.yaml").write_text(YAML.replace("1e-3", "2e-3"))  # what was changed since is no part of the run
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert _resume("../runs/tiny/2") == 0
+    monkeypatch.chdir("..")
+    assert _log("2") == _log("1")
+    capsys.readouterr()
+    assert _resume("runs/tiny/2", "--run", "runs/tiny/1") == 2
+    assert main(["train", "runs/tiny/2"]) == 2
+    assert "go on with it: polyjanus train runs/tiny/2 --resume" in capsys.readouterr().err
+    assert _resume("runs/tiny") == 2
+    assert "runs/tiny: is no run" in capsys.readouterr().err
+    Path("runs/tiny/2/run.json").unlink()
+    assert _resume("runs/tiny/2") == 2
+    assert "name the YAML: polyjanus train my.yaml --run runs/tiny/2 --resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ema", [(), ("training.ema=0.9",)])
+def test_a_finished_run_made_longer_is_the_run_that_was_long_from_the_start(home: Path, ema: tuple[str, ...]) -> None:
+    more = "training.stages=[{name: one, train: [text], mix: {words: 1}, steps: 3, batch: 4, accumulate: 2, lr: 1e-3}"
+    last = ", {name: two, train: [backbone, text], mix: {words: 1}, steps: 6, batch: 3, accumulate: 3, lr: 1e-3,"
+    last += " warmup: 2}"
+    new = ", {name: three, train: [text], mix: {words: 1}, steps: 2, batch: 2, lr: 1e-3}]"
+    assert _train(more + last + new, *ema) == 0
+    assert _train(*ema) == 0
+    assert _resume("runs/tiny/2", "training.stages.two.steps=6") == 0
+    assert _log("2") == _log("1")[:9]
+    assert _resume("runs/tiny/2") == 0  # the new length is that of the run from now on
+    assert _resume("runs/tiny/2", more + last + new) == 0
+    assert _log("2") == _log("1")
+    paths = [Path(f"runs/tiny/{run}/checkpoints/step-0000011/components/backbone.safetensors") for run in "12"]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("training.stages.0.steps=5", "stage 'one' is over after 3 steps, and 'two' began from there"),
+        ("training.stages.1.steps=2", "stage 'two' has done 4 steps, and is to have 2"),
+        ("training.stages.1.steps=9", "stage 'two' has 'schedule: cosine', which spreads the learning rate over its 4"),
+    ],
+)
+def test_a_length_that_would_be_another_run_is_refused_with_what_to_do_instead(
+    home: Path, capsys: pytest.CaptureFixture[str], change: str, said: str
+) -> None:
+    Path("tiny.yaml").write_text(YAML.replace("warmup: 2", "schedule: cosine"))
+    assert _train() == 0
+    assert _resume("runs/tiny/1", change) == 2
+    told = capsys.readouterr().err
+    assert said in told and "that would be another run" in told
+    (given,) = re.findall(r"'(training.init_from=.*)'", told)
+    assert _train(given, "training.stages.0.steps=1", "training.stages.1.steps=1") == 0
+    assert "backbone from" in capsys.readouterr().err
+
+
 def test_data_that_grew_or_shrank_is_refused_by_name(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +195,9 @@ def test_one_signal_saves_once_and_two_do_not_wait_and_say_so(
     _stop_at(monkeypatch, 3, number)
     assert trained() == status
     told = capsys.readouterr().err
-    assert told.count("stopped after step 3 and saved; go on with: polyjanus train tiny.yaml --resume") == 1
+    assert (
+        told.count("stopped after step 3 and saved; go on with: polyjanus train runs/tiny/1 --resume --device cpu") == 1
+    )
     assert sorted(path.name for path in (RUN / "checkpoints").iterdir()) == ["step-0000002", "step-0000003"]
     _stop_at(monkeypatch, 3, number, number)
     assert trained() == status

@@ -186,7 +186,7 @@ def test_an_unfinished_training_is_noted(
 
     monkeypatch.setattr("polyjanus.core.cli.train._Bar.step", stop)
     assert main(["train", "tiny.yaml", save, "--quiet"]) == 130
-    assert f"go on with: polyjanus train tiny.yaml {save} --resume" in capsys.readouterr().err
+    assert "go on with: polyjanus train runs/tiny/1 --resume" in capsys.readouterr().err
     assert main(["run", "runs/tiny/1", "x", "--max-tokens", "1"]) == 0
     assert "stopped at step 1 of 4, in stage 'all'" in capsys.readouterr().err
     assert main(["train", "tiny.yaml", save, "training.seed=3", "--quiet", "--resume"]) == 2

@@ -40,7 +40,7 @@ def test_values_of_the_environment_are_hidden(read: Callable[..., Loaded], rich:
     text = rich.replace("title: eyes", "title: x-${env:KEY}").replace("path: ./motion", "path: ${env:KEY}")
     for dump in (resolved(read(text, environ={"KEY": "hunter2"})), written(read(text, environ={"KEY": "s3"}).document)):
         assert "hunter2" not in dump and "s3" not in dump
-        assert dump.count('"***"') == 2
+        assert dump.count('"x-${env:KEY}"') == 1 and dump.count('"${env:KEY}"') == 1
 
 
 def test_the_written_dump_holds_no_defaults(
