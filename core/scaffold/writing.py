@@ -25,24 +25,29 @@ PACKAGE = {
     "{package}/media.py": "media.py",
     "tests/test_contracts.py": "test_contracts.py",
 }
+KINDS = {
+    "grid": {"suffix": "npy", "question": "Where is it warm?", "wish": "Make it warm", "wished": "left"},
+    "sequence": {"suffix": "", "question": "How does it go?", "wish": "Write one that goes", "wished": "up"},
+}
+"""What the templates of each kind of modality say: arrays of one shape, or text files of any number of lines."""
 OF_PATHWAY = {"understand": "encoder.py", "generate": "codec.py"}
 
 
-def write_plugin(name: str, pathways: Sequence[str], into: Path, *, is_single: bool) -> list[Path]:
+def write_plugin(name: str, pathways: Sequence[str], into: Path, *, is_single: bool, kind: str = "grid") -> list[Path]:
     """Write a plugin that works at once, and return its files; nothing that exists is written over."""
     package = f"polyjanus_{name}"
     home = into if is_single else into / package.replace("_", "-")
     table = dict(SINGLE) if is_single else dict(PACKAGE)
     if not is_single:
         table |= {f"{{package}}/{OF_PATHWAY[each]}": OF_PATHWAY[each] for each in pathways}
-    words = _words(name, package, pathways, is_single=is_single)
+    words = words_of(kind, name) | _words(name, package, pathways, is_single=is_single)
     targets = {home / path.format(name=name, package=package): template for path, template in table.items()}
     taken = [path for path in targets if path.exists()]
     if taken:
         raise UsageError(f"{taken[0]} is there already", hint="choose another name, or another folder with --into")
     for path, template in targets.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(filled(template, words, pathways), encoding="utf-8")
+        path.write_text(filled(template, words, pathways, kind), encoding="utf-8")
     return list(targets)
 
 
@@ -54,7 +59,7 @@ def check_name(name: str, registries: Registries) -> None:
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in ("text", "polyjanus"):
         raise UsageError(f"{name!r} means something else already", hint=hint)
     for registry in registries:
-        for type_name in (name, f"{name}_patches", f"{name}_codes"):
+        for type_name in (name, f"{name}_patches", f"{name}_symbols", f"{name}_codes"):
             if type_name in registry and (registry.kind == "modality" or type_name != name):
                 place = registry.entry(type_name).location
                 raise UsageError(f"the {registry.kind} {type_name!r} is there already: {place}", hint=hint)
@@ -62,9 +67,16 @@ def check_name(name: str, registries: Registries) -> None:
         raise UsageError(f"a package polyjanus_{name} is installed already", hint=hint)
 
 
-def filled(template: str, words: dict[str, str], pathways: Sequence[str]) -> str:
-    """Return the text of a template for some pathways."""
-    text = files("polyjanus.core.scaffold").joinpath(f"{template}.tmpl").read_text(encoding="utf-8")
+def words_of(kind: str, name: str) -> dict[str, str]:
+    """Return what the templates of a kind say of a modality: its files, and what is asked about them."""
+    return {**KINDS[kind], "suffix": KINDS[kind]["suffix"] or name}
+
+
+def filled(template: str, words: dict[str, str], pathways: Sequence[str], kind: str = "grid") -> str:
+    """Return the text of a template for some pathways; a kind may have its own."""
+    folder = files("polyjanus.core.scaffold")
+    own = folder.joinpath(f"{kind}_{template}.tmpl")
+    text = (own if own.is_file() else folder.joinpath(f"{template}.tmpl")).read_text(encoding="utf-8")
     return Template("".join(_chosen(text, pathways))).substitute(words)
 
 

@@ -1,4 +1,4 @@
-"""An encoder from any network over a grid: what a plugin's author writes is the network alone."""
+"""Encoders from any network, over a grid or over lines: what a plugin's author writes is the network alone."""
 
 from __future__ import annotations
 
@@ -33,6 +33,26 @@ class GridEncoder(Encoder):
         values = self.preparation.normalise(cells)
         parameter = next(self.network.parameters(), values)
         return self.network(values.to(parameter.device, parameter.dtype)).flatten(2).transpose(1, 2)
+
+
+class LinesEncoder(Encoder):
+    """A network from values (B, N) to features (B, N, d): one token for every line of an item, whatever its length."""
+
+    def __init__(self, network: nn.Module, width: int) -> None:
+        super().__init__()
+        self.network, self.width = network, width
+
+    def prepare(self, media: Any) -> Prepared:
+        """Return the values (N,)."""
+        return {"values": torch.from_numpy(media.values)}
+
+    def num_tokens(self, prepared: Prepared) -> tuple[int, Grid | None]:
+        """Return the number of lines."""
+        return prepared["values"].shape[0], None
+
+    def forward_stacked(self, values: Tensor) -> Tensor:
+        """Return features (B, N, d) of values (B, N)."""
+        return self.network(values)
 
 
 def shape_of(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
