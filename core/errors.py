@@ -80,6 +80,10 @@ class TrainingError(PolyjanusError):
     code = "training"
 
 
+class PolyjanusWarning(UserWarning):
+    """What a user should know though all goes on; the command line prints it as one line."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing that is wrong in a file; `line` counts from one, `path` is the dotted key."""

@@ -159,15 +159,18 @@ def named(loaded: Loaded, name: str | None) -> str:
     return name
 
 
-def open_row(loaded: Loaded, name: str, row: int) -> tuple[Split, list[int]]:
-    """Return a whole data set, and what seeds the noise of one of its rows."""
+def open_row(loaded: Loaded, name: str, row: int, folder: Path | None = None) -> tuple[Split, list[int]]:
+    """Return a whole data set, and what seeds the noise of one of its rows.
+
+    Relative paths start at `folder`, or where the YAML is.
+    """
     import numpy as np
 
     from polyjanus.core.data.opening import open_source
     from polyjanus.core.data.rows import Split
 
     config = loaded.config
-    source = open_source(name, config.data[name], Path(loaded.document.file).absolute().parent)
+    source = open_source(name, config.data[name], folder or Path(loaded.document.file).absolute().parent)
     if row >= len(source):
         raise UsageError(f"{name!r} has {len(source)} rows; the last is --row {len(source) - 1}")
     return Split(name, source, np.arange(len(source))), [config.training.seed if config.training else 0, row]

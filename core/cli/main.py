@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
+from typing import Any
 
 import click
 
 from polyjanus.core.cli.common import Session
-from polyjanus.core.errors import PolyjanusError, nearest
+from polyjanus.core.errors import PolyjanusError, PolyjanusWarning, nearest
 
 COMMANDS = {
     "run": "Answer one message, which may hold media.",
@@ -88,6 +91,20 @@ def _polyjanus(session: Session, debug: bool, files: tuple[str, ...], no_plugins
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; a user's fault is one message on stderr and status 2."""
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_show_warning, warnings.showwarning)
+        return _main(arguments)
+
+
+def _show_warning(other: Callable[..., None], message: Warning | str, category: type[Warning], *more: Any) -> None:
+    """Show a warning of ours as one line, and any other as Python does."""
+    if issubclass(category, PolyjanusWarning):
+        sys.stderr.write(f"warning: {message}\n")
+    else:
+        other(message, category, *more)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     session = Session()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

@@ -120,7 +120,7 @@ def _run(work: Precomputing, opened: Opened, options: dict[str, Any], stopping: 
 
 
 def _nothing_to_keep(left_out: Sequence[LeftOut], with_features: bool) -> UsageError:
-    """Return why no component of a pipeline can be run ahead."""
+    """Return why no component of a pipeline can be run ahead, as where a fresh YAML trains them all."""
     if not left_out:
         hint = "what it understands is kept with --features" if not with_features else "it has no codec and no encoder"
         return UsageError("nothing to keep: the pipeline generates no medium", hint=hint)

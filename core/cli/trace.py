@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="trace")
-@click.argument("yaml", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("yaml", type=click.Path(exists=True, path_type=Path), metavar="YAML|RUN")
 @click.argument("overrides", nargs=-1)
 @click.option("--source", "name", metavar="NAME", help="The data set; may be left out where there is one.")
 @click.option("--row", type=click.IntRange(0), default=0, show_default=True, help="Its number, from 0.")
@@ -37,16 +37,17 @@ def command(
 ) -> None:
     """Follow one row from its files to its loss and the gradients: shapes, norms, sizes and times at every step.
 
-    The weights are those of the newest run of the YAML, or fresh ones where there is none.
+    The weights are the newest of the run, or of the newest run of the YAML; fresh ones where there is none.
     """
     import numpy as np
 
     from polyjanus.core.tracing import page, trace
 
-    loaded = session.read(yaml, only_overrides(overrides))
-    split, seed = open_row(loaded, named(loaded, name), row)
+    run, file, folder = _place(yaml)
+    loaded = session.read(file, only_overrides(overrides))
+    split, seed = open_row(loaded, named(loaded, name), row, folder)
     messages = split.row(row, np.random.default_rng(seed))["messages"]
-    pipeline = _open(session, loaded.config, yaml, device)
+    pipeline = _open(session, loaded.config, run, folder, device)
     found = trace(pipeline, messages, split.place(row))
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,14 +59,23 @@ def command(
         _print(found)
 
 
-def _open(session: Session, config: PipelineConfig, yaml: Path, device: str) -> Pipeline:
-    """Return the pipeline with the weights of its newest run, if it has one."""
+def _place(yaml: Path) -> tuple[Path | None, Path, Path]:
+    """Return the run whose weights are meant, the file with the settings, and where relative paths in it start."""
+    from polyjanus.core.checkpoints.finding import runs_of
+    from polyjanus.core.training.resuming import PIPELINE, home_of
+
+    if yaml.is_dir():
+        return yaml, yaml / PIPELINE, home_of(yaml)
+    return next(iter(reversed(runs_of(yaml))), None), yaml, yaml.absolute().parent
+
+
+def _open(session: Session, config: PipelineConfig, run: Path | None, folder: Path, device: str) -> Pipeline:
+    """Return the pipeline with the newest weights of a run, if it has some."""
     from polyjanus.core.checkpoints.components import load_components
-    from polyjanus.core.checkpoints.finding import CHECKPOINTS, newest, runs_of
+    from polyjanus.core.checkpoints.finding import CHECKPOINTS, newest
     from polyjanus.core.pipeline import Pipeline
 
-    pipeline = Pipeline.from_config(config, yaml.absolute().parent, plugins=session.plugins(), device=device)
-    run = next(iter(reversed(runs_of(yaml))), None)
+    pipeline = Pipeline.from_config(config, folder, plugins=session.plugins(), device=device)
     checkpoint = newest(run / CHECKPOINTS) if run else None
     if checkpoint is None:
         log("untrained: fresh weights")

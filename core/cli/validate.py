@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from polyjanus.core.config.reading import Loaded
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(|[KMGT]i?)B?", re.IGNORECASE)
+_PARTS = ("weights", "gradients", "optimizer", "activations", "gathered")
+TOO_LARGE = 1
 
 
 @dataclass
@@ -25,7 +29,11 @@ class _Report:
     faults: list[Fault] = field(default_factory=list[Fault])
     components: list[str] = field(default_factory=list[str])
     stages: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    unseen: str = ""
+    """What was not looked at, and what does."""
     memory: str | None = None
+    sizes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     message: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -35,7 +43,9 @@ class _Report:
             "faults": [asdict(fault) for fault in self.faults],
             "components": self.components,
             "stages": self.stages,
+            "notes": self.notes,
             "memory": self.memory,
+            "sizes": self.sizes,
         }
 
 
@@ -49,7 +59,10 @@ class _Report:
 def command(
     session: Session, arguments: tuple[str, ...], wiring: bool, memory: str | None, devices: int, is_json: bool
 ) -> int:
-    """Check pipeline files and say everything that is wrong, each with its line."""
+    """Check pipeline files and say everything that is wrong, each with its line.
+
+    Exits with 2 where something is wrong, and with 1 where a stage needs more than --memory.
+    """
     limit = read_size(memory) if memory else None
     files, overrides = split_overrides(arguments)
     if not files:
@@ -59,7 +72,9 @@ def command(
         echo_json([report.as_json() for report in reports])
     else:
         _print(reports)
-    return 2 if any(report.faults for report in reports) else 0
+    if any(report.faults for report in reports):
+        return 2
+    return TOO_LARGE if any(not size["fits"] for report in reports for size in report.sizes) else 0
 
 
 def _print(reports: list[_Report]) -> None:
@@ -68,7 +83,9 @@ def _print(reports: list[_Report]) -> None:
             log(report.message)
             continue
         stages = f", stages: {', '.join(report.stages)}" if report.stages else ""
-        echo(f"{report.file}: valid; {len(report.components)} components{stages}")
+        echo(f"{report.file}: valid; {len(report.components)} components{stages}{report.unseen}")
+        for note in report.notes:
+            echo(f"note: {note}")
         if report.memory:
             echo(report.memory)
 
@@ -83,9 +100,22 @@ def _check(session: Session, file: str, overrides: list[str], wiring: bool, limi
     report.components = loaded.config.component_paths()
     training = loaded.config.training
     report.stages = [stage.name for stage in training.stages] if training else []
+    report.notes = list(_missing(loaded))
+    unseen = [] if wiring else ["how parts fit and what is in 'architecture' (--wiring)"]
+    unseen += ["rows (polyjanus data check)"] if loaded.config.data else []
+    report.unseen = f"; not looked at: {', '.join(unseen)}" if unseen else ""
     if wiring:
         _check_wiring(session, loaded, report, limit, devices)
     return report
+
+
+def _missing(loaded: Loaded) -> Iterator[str]:
+    """Yield where a data set names a file or a folder that is not there."""
+    from polyjanus.core.data.missing import missing_files
+
+    document = loaded.document
+    for place, source in missing_files(loaded.config, Path(document.file).absolute().parent):
+        yield f"{document.origin(place)}: {'.'.join(place)}: there is no {source!r} yet"
 
 
 def _check_wiring(session: Session, loaded: Loaded, report: _Report, limit: int | None, devices: int) -> None:
@@ -97,6 +127,11 @@ def _check_wiring(session: Session, loaded: Loaded, report: _Report, limit: int 
         report.message = str(ConfigError(report.faults))
     else:
         report.memory = wiring.memory_report(limit, devices)
+        if limit is None:
+            return
+        for stage in wiring.stages(devices):
+            parts = {name: getattr(stage, name) for name in _PARTS}
+            report.sizes.append({"stage": stage.name, "bytes": stage.total, **parts, "fits": stage.total <= limit})
 
 
 def wiring_fault(loaded: Loaded, error: WiringError) -> Fault:

@@ -22,6 +22,7 @@ def reference_faults(document: Document) -> list[Fault]:
         *_mixes(document),
         *_trained_parts(document),
         *_best(document),
+        *_passes(document),
     ]
 
 
@@ -196,3 +197,12 @@ def _best(document: Document) -> Iterator[Fault]:
         yield fault_at(document, place, f"expected `data set.loss`, found {best!r}")
     elif name not in sets:
         yield fault_at(document, place, f"no data set {name!r}{_near(document, name, sets)}")
+
+
+def _passes(document: Document) -> Iterator[Fault]:
+    """Check that a step has a row for each of its passes."""
+    for place, stage in _stages(document):
+        batch, passes = stage.get("batch"), stage.get("accumulate")
+        if isinstance(batch, int) and isinstance(passes, int) and 0 < batch < passes:
+            message = f"a step of {batch} rows cannot be done in {passes} passes; `batch` counts the rows of all passes"
+            yield fault_at(document, (*place, "accumulate"), message)

@@ -19,6 +19,8 @@ FAULTS_OF_CODE = (
 )
 """What says that a plugin or the pipeline is wrong and not a row: such an error is never put down to the data."""
 
+_BEFORE = "`polyjanus data check` finds all of them before a run"
+
 
 @dataclass(frozen=True)
 class BadRow:
@@ -113,13 +115,13 @@ class Quarantine:
             raise DataError(
                 bad.reason,
                 where=f"{bad.source}: {bad.place}",
-                hint="mend the row, or allow for some: training.bad_rows",
+                hint=f"mend the row, or allow for some: training.bad_rows; {_BEFORE}",
             )
         raise DataError(
             f"{count} rows of {self.sizes[bad.source]} are bad, more than the {allowed} that training.bad_rows allows;"
             f" the last is {bad.place}: {bad.reason}",
             where=bad.source,
-            hint=f"all are in {self.file}; mend or remove them, or raise training.bad_rows.rate",
+            hint=f"all are in {self.file}; mend or remove them, or raise training.bad_rows.rate; {_BEFORE}",
         )
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from polyjanus.core.decoding.wire import receive, send
-from polyjanus.core.errors import MediaError
+from polyjanus.core.errors import MediaError, PolyjanusWarning
 from polyjanus.core.modality import Modality
 
 SECONDS = 60.0
@@ -166,7 +166,9 @@ class Decoder:
             except (OSError, EOFError) as error:
                 self._has_failed = True
                 warnings.warn(
-                    f"no decoder process could be started ({error}); files are read in this one", stacklevel=2
+                    f"no decoder process could be started ({error}); files are read in this one",
+                    PolyjanusWarning,
+                    stacklevel=2,
                 )
             return worker
 

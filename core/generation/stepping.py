@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from polyjanus.core.errors import UsageError, suggest
+from polyjanus.core.errors import PolyjanusWarning, UsageError, suggest
 from polyjanus.core.generation.cache import SlotCache
 from polyjanus.core.generation.kinds import Kind
 from polyjanus.core.model.unified import UnifiedModel
@@ -94,7 +94,9 @@ def captured(step: Step, inputs: Inputs) -> Run:
     except RuntimeError as error:
         torch.cuda.set_stream(current)  # a capture that fails leaves its own behind
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        warnings.warn(f"the step of {step.kind.name!r} runs without a CUDA graph: {reason}", stacklevel=2)
+        warnings.warn(
+            f"the step of {step.kind.name!r} runs without a CUDA graph: {reason}", PolyjanusWarning, stacklevel=2
+        )
         return step
 
     def replay(new_state: Tensor, new_allowed: Tensor | None) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyjanus.core.config.schema import PipelineConfig
+from polyjanus.core.errors import PolyjanusWarning
 from polyjanus.core.features import Kept
 from polyjanus.core.keeping.addresses import Addresses
 from polyjanus.core.keeping.items import ItemDigests
@@ -78,4 +79,4 @@ def find_home(config: PipelineConfig, *folders: Path) -> Path | None:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=2)
+    warnings.warn(text, PolyjanusWarning, stacklevel=2)

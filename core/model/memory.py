@@ -31,6 +31,9 @@ TEXT = 128
 """Positions of text that are expected beside an item."""
 SHARDED = ("backbone", "text.embedding", "text.head")
 """Components that lie in shards over all devices with `training.shard`."""
+RECOMPUTED = "checkpoint_activations=true"
+MANY = 4
+"""By how many times fewer passes are worth computing activations again."""
 LENGTHS = (64, 128)
 """Two lengths at which a forward pass is tried, so that what grows with the square of the length can be told apart."""
 
@@ -175,7 +178,10 @@ class Costs:
         return PER_LOGIT * min(positions * max(sizes, default=0), FUSED_FROM)
 
     def advice(self, stage: StageConfig, training: TrainingConfig, limit: int) -> list[str] | None:
-        """Return the fewest settings found, as overrides by last names, that make a stage fit; None if none do."""
+        """Return the fewest settings found, as overrides by last names, that make a stage fit; None if none do.
+
+        Activations are computed again where a step is then done in far fewer passes.
+        """
         changes = _changes(stage, training, self.modules, self.devices)
 
         def fits(names: Iterable[str]) -> bool:
@@ -192,7 +198,11 @@ class Costs:
         for name in names[: count - 1]:
             fewer = [each for each in needed if each != name]
             needed = fewer if fits(fewer) else needed
-        return self._with_fewest_passes(needed, fits, stage, changes)
+        found = self._with_fewest_passes(needed, fits, stage, changes)
+        if RECOMPUTED not in changes or RECOMPUTED in found:
+            return found
+        other = self._with_fewest_passes([RECOMPUTED, *needed], fits, stage, changes)
+        return other if _passes(found) >= MANY * _passes(other) else found
 
     def _with_fewest_passes(
         self, needed: list[str], fits: Callable[[Iterable[str]], bool], stage: StageConfig, changes: Changes
@@ -210,11 +220,16 @@ class Costs:
         return needed
 
 
+def _passes(settings: Iterable[str]) -> int:
+    """Return in how many passes a step is done with these settings, where they say it."""
+    return next((int(each.partition("=")[2]) for each in settings if each.startswith("accumulate=")), 1)
+
+
 def _changes(stage: StageConfig, training: TrainingConfig, modules: Mapping[str, nn.Module], devices: int) -> Changes:
     """Return what may be changed, from what costs a little time to what changes the training itself."""
     found: Changes = {}
     if not training.checkpoint_activations:
-        found["checkpoint_activations=true"] = _of_training(checkpoint_activations=True)
+        found[RECOMPUTED] = _of_training(checkpoint_activations=True)
     if stage.accumulate < stage.batch:
         found[f"accumulate={stage.batch}"] = _of_stage(accumulate=stage.batch)
     if devices > 1 and stage.optimizer == "adamw":

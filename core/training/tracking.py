@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from polyjanus.core.errors import TrainingError, suggest
+from polyjanus.core.errors import PolyjanusWarning, TrainingError, suggest
 from polyjanus.core.training.log import Record
 
 TRACKERS = "trackers"
@@ -43,7 +43,7 @@ class Tracking:
             getattr(self._trackers[name], method)(*values, **options)
         except Exception as error:
             del self._trackers[name]
-            warnings.warn(f"tracker {name!r} failed and is left out: {error}", stacklevel=2)
+            warnings.warn(f"tracker {name!r} failed and is left out: {error}", PolyjanusWarning, stacklevel=2)
 
 
 def _start(name: str, folder: Path) -> Any:

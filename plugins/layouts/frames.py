@@ -22,7 +22,7 @@ class GridLayout(Layout):
         if num_codes != self.max_steps:
             raise SequenceError(
                 f"a grid has {self.max_steps} codes, this item has {num_codes}",
-                hint="use the layout 'ended' for items of different lengths",
+                hint="use the layout 'ended' for items of different lengths; `polyjanus data check` finds them all",
             )
         return num_codes
 

@@ -1,4 +1,6 @@
 import json
+import sys
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from polyjanus.core.cli import main as face
 from polyjanus.core.cli.main import COMMANDS
+from polyjanus.core.errors import PolyjanusWarning
 
 Cli = Callable[..., Any]
 Write = Callable[..., Path]
@@ -34,6 +37,21 @@ def test_help_lists_every_command(cli: Cli) -> None:
     outcome = cli("--help")
     assert outcome.status == 0
     assert all(f"  {name} " in outcome.out for name in COMMANDS)
+
+
+def test_what_a_user_should_know_is_one_line_and_other_warnings_are_pythons_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn(_: object) -> int:
+        warnings.simplefilter("always")
+        warnings.warn("a.safetensors: a result is damaged", PolyjanusWarning, stacklevel=1)
+        warnings.warn("another's", UserWarning, stacklevel=1)
+        return 0
+
+    monkeypatch.setattr(sys.modules["polyjanus.core.cli.main"], "_main", warn)
+    with pytest.warns(UserWarning, match="another's"):
+        assert face([]) == 0
+    assert capsys.readouterr().err == "warning: a.safetensors: a result is damaged\n"
 
 
 def test_the_version_is_shown(cli: Cli) -> None:

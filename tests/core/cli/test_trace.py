@@ -89,6 +89,18 @@ def test_the_command_prints_it_as_a_table_as_json_and_as_a_page(call: Call, rows
     assert status == 2 and "has 1 rows" in err
 
 
+def test_a_run_is_traced_with_its_own_settings_and_weights(call: Call, rows: Any, tmp_path: Path) -> None:
+    yaml, run = rows([DRAWN]), tmp_path / "run"
+    words = ["training.stages.0.steps=1", "backbone.architecture.hidden_size=16", "--quiet", "--device", "cpu"]
+    assert call("train", yaml, "--run", run, *words)[0] == 0
+    status, out, err = call("trace", run, "--json")
+    assert status == 0 and f"weights of {run}/checkpoints/step-0000001" in err
+    (step,) = [step for step in json.loads(out)["steps"] if (step["path"], step["call"]) == ("backbone", "forward")]
+    assert ", 16) float32" in step["result"]
+    status, _, err = call("trace", run / "checkpoints")
+    assert status == 2 and "is no run" in err
+
+
 def test_what_steps_give_is_described_by_its_shapes() -> None:
     assert described({"pixels": torch.zeros(2, 3)}) == "pixels (2, 3) float32"
     assert described([torch.zeros(2, dtype=torch.int64)]) == "(2,) int64"

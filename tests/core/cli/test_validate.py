@@ -34,6 +34,39 @@ def test_a_valid_file_is_summed_up(cli: Cli, write: Write, rich: str) -> None:
     assert "valid; 12 components, stages: codec, all" in outcome.out
 
 
+def test_what_was_not_looked_at_is_said_with_what_looks_at_it(cli: Cli, write: Write, rich: str) -> None:
+    said = "not looked at: how parts fit and what is in 'architecture' (--wiring), rows (polyjanus data check)"
+    assert said in cli("validate", write(rich)).out
+
+
+def test_files_of_data_sets_that_are_not_there_are_noted_by_line(cli: Cli, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    text = """
+    polyjanus: 1
+    backbone: {type: lm, pretrained: ./model}
+    data:
+      here: {type: folder, path: ./}
+      gone: {type: folder, path: ./nowhere}
+      some: {type: folder, path: "shards/{000..010}.tar"}
+      none: {type: folder, path: "tars/*.tar"}
+      far: {type: folder, path: "s3://tars/1.tar"}
+    """
+    path = write(text)
+    outcome = cli("validate", path)
+    assert outcome.status == 0
+    assert outcome.out.splitlines()[1:] == [
+        f"note: {path}:6: data.gone.path: there is no './nowhere' yet",
+        f"note: {path}:8: data.none.path: there is no 'tars' yet",
+    ]
+
+
+def test_more_passes_than_rows_are_refused_by_line(cli: Cli, write: Write, rich: str) -> None:
+    path = write(rich)
+    assert cli("validate", path, "training.stages.0.batch=4", "training.stages.0.accumulate=4").status == 0
+    told = refused(cli, path, "training.stages.0.batch=4", "training.stages.0.accumulate=8")
+    assert "training.stages.0.accumulate: a step of 4 rows cannot be done in 8 passes" in told
+
+
 def test_c1_an_unknown_key(cli: Cli, write: Write, rich: str) -> None:
     path = write(rich.replace("depth: 3", "depht: 3"))
     place = f"{path}:{line(rich, 'depth: 3')}: modalities.image.understand.encoder.depht"
@@ -142,6 +175,8 @@ def test_c11_wiring_faults_name_the_lines_of_both_ends(
     paths = ("image.understand.encoder", "image.understand.adaptor")
     faults = [WiringError("gives width 8, but width 4 goes in", paths=paths, hint="set width: 8")]
     wiring = SimpleNamespace(faults=faults, memory_report=lambda limit, devices: f"fits {limit} on {devices}")
+    sizes = {"weights": 1, "gradients": 2, "optimizer": 3, "activations": 24_000_000_000, "gathered": 0}
+    wiring.stages = lambda devices: [SimpleNamespace(name="all", total=sum(sizes.values()) // devices, **sizes)]
     module = SimpleNamespace(check_wiring=lambda loaded, registries: wiring)
     monkeypatch.setitem(sys.modules, "polyjanus.core.model.wiring", module)
     path = write(rich)
@@ -152,8 +187,12 @@ def test_c11_wiring_faults_name_the_lines_of_both_ends(
         f" (image.understand.adaptor is at {path}:{line(rich, 'adaptor:')}); set width: 8\n"
     )
     faults.clear()
-    assert "fits 24000000000 on 1" in cli("validate", path, "--memory", "24GB").out
-    assert "fits 24000000000 on 8" in cli("validate", path, "--memory", "24GB", "--devices", "8").out
+    outcome = cli("validate", path, "--memory", "24GB")
+    assert outcome.status == 1 and "fits 24000000000 on 1" in outcome.out
+    outcome = cli("validate", path, "--memory", "24GB", "--devices", "8")
+    assert outcome.status == 0 and "fits 24000000000 on 8" in outcome.out
+    (size,) = json.loads(cli("validate", path, "--memory", "24GB", "--json").out)[0]["sizes"]
+    assert size == {"stage": "all", "bytes": 24_000_000_006, **sizes, "fits": False}
 
 
 @pytest.mark.parametrize("override", ["training.stages.all.lr=abc", "a.b.c=1", "training.stages.9.lr=1", "text=[1"])
@@ -167,7 +206,7 @@ def test_json_holds_the_faults_of_every_file(cli: Cli, write: Write, rich: str) 
     reports = json.loads(outcome.out)
     assert outcome.status == 2
     assert [report["valid"] for report in reports] == [True, False]
-    assert reports[0].keys() == {"file", "valid", "faults", "components", "stages", "memory"}
+    assert reports[0].keys() == {*("file", "valid", "faults", "components", "stages", "notes", "memory", "sizes")}
     assert {"file": str(bad), "line": 1, "path": "zzz"}.items() <= reports[1]["faults"][-1].items()
 
 

@@ -63,6 +63,13 @@ def test_the_settings_that_are_advised_make_it_fit_and_none_of_them_is_needless(
     assert all(override in found.memory_report(limit) for override in overrides)
 
 
+def test_activations_are_rather_computed_again_than_a_step_done_in_many_times_as_many_passes(wiring: Any) -> None:
+    found = wiring("backbone.architecture.num_hidden_layers=16", "training.stages.0.batch=512")
+    training, limit = found.pipeline.training, int(found.stages()[0].total * 0.05)
+    settings = found.costs().advice(training.stages[0], training, limit)
+    assert settings == ["checkpoint_activations=true", "accumulate=8"]
+
+
 def test_what_nothing_makes_fit_is_said_so(wiring: Any) -> None:
     assert "no setting makes it fit" in wiring().memory_report(1000)
 
