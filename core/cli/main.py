@@ -110,7 +110,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     try:
         status = _polyjanus.main(_plugins_first(words), prog_name="polyjanus", standalone_mode=False, obj=session)
     except click.ClickException as error:
-        error.show()
+        if session.environ.get("LOCAL_RANK", "0") == "0":  # of many processes on a machine one says it
+            error.show()
         return USAGE
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

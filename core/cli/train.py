@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from polyjanus.core.training.loop import Training
     from polyjanus.core.training.ranks import Ranks
 
+USAGE = 2
+"""Status of a process whose fault another one tells."""
+
 
 @click.command(name="train")
 @click.argument("yaml", type=click.Path(exists=True, path_type=Path), metavar="YAML|RUN")
@@ -47,10 +50,20 @@ def train(session: Session, yaml: Path, overrides: Sequence[str], resume: bool, 
 
     The options are `folder`, `device` and `quiet` of the command.
     """
-    from polyjanus.core.training.ranks import joined
+    from polyjanus.core.training.ranks import is_lost_peer, joined
 
     with joined(options["device"]) as (ranks, device):
-        run = _train(session, yaml, overrides, resume, {**options, "asked": options["device"], "device": device}, ranks)
+        given = {**options, "asked": options["device"], "device": device}
+        try:
+            run = _train(session, yaml, overrides, resume, given, ranks)
+        except PolyjanusError as error:
+            if ranks.is_told(str(error)):
+                raise SystemExit(USAGE) from error
+            raise
+        except RuntimeError as error:
+            if ranks.world == 1 or not is_lost_peer(error):
+                raise
+            raise TrainingError(f"process {ranks.rank} has lost the others, one of which says why") from error
         return run if ranks.is_first else None
 
 
@@ -66,7 +79,7 @@ def _train(
     yaml, home, options = _settings_of(yaml, resume, options)
     loaded = session.read(yaml, only_overrides(overrides))
     folder: Path | None = options["folder"]
-    splits, place = _open_data(loaded.config, home), find_device(options["device"])
+    splits, place = _open_data(loaded.config, home, ranks), find_device(options["device"])
     if resume:
         run, checkpoint = _find_resumable(folder, yaml, ranks, place)
     else:
@@ -156,7 +169,7 @@ def _what_is_saved(run: Path, step: int, again: str) -> str:
     return f"stopped after step {step} {what}; go on with: {again}"
 
 
-def _open_data(config: PipelineConfig, home: Path) -> Splits:
+def _open_data(config: PipelineConfig, home: Path, ranks: Ranks) -> Splits:
     """Return the data sets; whatever is wrong with them is said before a model is built or a folder made."""
     from polyjanus.core.data.opening import open_splits, repeats
 
@@ -164,7 +177,8 @@ def _open_data(config: PipelineConfig, home: Path) -> Splits:
         raise TrainingError("the pipeline has no 'training' block")
     splits = open_splits(config, home)
     for sentence in repeats(config, {name: len(train) for name, (train, _) in splits.items()}):
-        log(f"note: {sentence}")
+        if ranks.is_first:
+            log(f"note: {sentence}")
     return splits
 
 

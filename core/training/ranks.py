@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
@@ -18,6 +19,10 @@ from torch import Tensor, nn
 T = TypeVar("T")
 LONGEST_NAME = 4096
 """Bytes of the path of a run folder that is told to all processes."""
+FAULT = "polyjanus/fault"
+"""Where processes tell each other why they fail."""
+PATIENCE = timedelta(seconds=3)
+"""How long a process that fails waits for others that may fail too."""
 
 
 class Ranks:
@@ -87,6 +92,24 @@ class Ranks:
         _collectives().broadcast(told, 0)
         return bytes(cast("list[int]", cast(Any, told.cpu()).tolist())).rstrip(b"\0").decode()
 
+    def is_told(self, fault: str) -> bool:
+        """Tell whether the first process fails with these words too, and says them for all; it waits for the others."""
+        if self.world == 1:
+            return False
+        others = [f"{FAULT}/{rank}" for rank in range(1, self.world)]
+        try:
+            store = _collectives().distributed_c10d._get_default_store()
+            if self.is_first:
+                store.set(FAULT, fault)
+                store.wait(others, PATIENCE)
+                return False
+            store.wait([FAULT], PATIENCE)
+            is_same = store.get(FAULT).decode() == fault
+            store.set(others[self.rank - 1], "")
+        except RuntimeError:  # the others go on, or are gone
+            return False
+        return is_same
+
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.world > 1:
@@ -96,6 +119,11 @@ class Ranks:
         if self.world > 1:
             _collectives().all_reduce(value)
         return value
+
+
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Tell whether an error says that another process could not be reached, which is then the one that knows why."""
+    return isinstance(error, _collectives().DistError) or any(word in str(error) for word in ("gloo", "NCCL"))
 
 
 def _collectives() -> Any:

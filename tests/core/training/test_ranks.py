@@ -1,11 +1,14 @@
 """Two processes train as one does: the same losses and weights, though one of them never sees a picture."""
 
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from polyjanus.core.checkpoints.atomic import verify
 from polyjanus.core.checkpoints.finding import CHECKPOINTS, newest
 from polyjanus.core.pipeline import Pipeline
 
@@ -58,5 +61,30 @@ def test_two_processes_go_on_where_they_stopped(yaml: Path, several: Any, tmp_pa
 
 @pytest.mark.slow
 def test_steps_with_fewer_rows_than_processes_are_refused(yaml: Path, several: Any, tmp_path: Path) -> None:
-    for code, _, error in several.finish(several.start(yaml, tmp_path / "x", "training.stages.all.batch=1", world=2)):
-        assert code == 2 and "has 1 rows a step for 2 processes" in error
+    results = several.finish(several.start(yaml, tmp_path / "x", "training.stages.all.batch=1", world=2))
+    assert [code for code, _, _ in results] == [2, 2]
+    first, second = (error for _, _, error in results)
+    assert "has 1 rows a step for 2 processes" in first and "Traceback" not in first
+    assert second.strip() == "", "what all processes would say is said by the first"
+
+
+@pytest.mark.slow
+def test_processes_that_are_interrupted_leave_one_whole_checkpoint_and_no_traceback(
+    yaml: Path, several: Any, tmp_path: Path
+) -> None:
+    run, save = tmp_path / "x", "training.save={every: 100000}"
+    processes = several.start(yaml, run, "training.stages.all.steps=100000", save, world=2)
+    log = run / "log.jsonl"
+    for _ in range(600):
+        if (log.is_file() and log.stat().st_size) or any(process.poll() is not None for process in processes):
+            break
+        time.sleep(0.1)
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+    results = several.finish(processes)
+    assert [code for code, _, _ in results] == [130, 130]
+    assert all("Traceback" not in error for _, _, error in results)
+    saved = verify(newest(run / CHECKPOINTS) or run)["step"]
+    again = f"torchrun --nproc-per-node 2 -m polyjanus train {run} --resume --device cpu"
+    assert f"stopped after step {saved} and saved; go on with: {again}" in results[0][2]
+    assert "stopped" not in results[1][2]
