@@ -14,10 +14,16 @@ from polyjanus.core.testing import parametrize_with_checks
 from polyjanus.core.testing.bench import BUILT
 
 COMPONENTS: dict[str, Any] = YAML(typ="safe").load(Path(__file__).with_name("components.yaml"))
+SOURCES: dict[str, Any] = {
+    "jsonl": {"path": str(Path(__file__).parents[1] / "examples" / "motion" / "read.jsonl")},
+    "digits": {"task": "draw"},
+    **dict.fromkeys(("tones", "shapes", "ssvep"), {"task": "name"}),
+    **dict.fromkeys(("caption_folder", "class_folder"), {"task": "image.understand"}),
+}
 PLUGINS = load_plugins(third_party=False)
 
 
-@parametrize_with_checks(PLUGINS, settings=COMPONENTS)
+@parametrize_with_checks(PLUGINS, settings={**COMPONENTS, "source": SOURCES})
 def test_every_component_keeps_its_contracts(case: Callable[[], None]) -> None:
     case()
 

@@ -20,7 +20,8 @@ from polyjanus.core.registry import Entry
 from polyjanus.core.settings import BuildContext, ComponentConfig
 
 BUILT = ("modality", "encoder", "codec", "adaptor", "layout", "head", "sampler")
-"""Kinds that are built and tried; of the others only the settings are looked at."""
+"""Kinds that are built and tried with a small pipeline around them; the others are tried alone, if at all."""
+ALONE = ("backbone", "tokenizer", "template", "source", "metric", "format")
 PLUGIN = "plugin"
 """The kind under which checks of a plugin as a whole stand."""
 NAME = "x"
@@ -71,7 +72,7 @@ class Bench:
         return {"type": name, **own, **cast("dict[str, Any]", given)}
 
     def _of_kind(self, kind: str) -> dict[str, Any]:
-        return cast("dict[str, Any]", self.given.get(kind) or {}) if kind in BUILT else {}
+        return cast("dict[str, Any]", self.given.get(kind) or {}) if kind in (*BUILT, *ALONE) else {}
 
     def settings(self, kind: str, name: str) -> ComponentConfig:
         """Return the validated settings of a component."""

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import ValidationError
+
 if TYPE_CHECKING:
     from polyjanus.core.testing.bench import Subject
 
@@ -114,3 +116,11 @@ def raised_at(trace: TracebackType | None, home: Path) -> str:
             found = f"{code.co_qualname.rpartition('<locals>.')[2]} in {shown(file)}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found
+
+
+def settings_of(subject: Subject) -> Any:
+    """Return valid settings; that there are none is said once, by the check that builds."""
+    try:
+        return subject.settings
+    except ValidationError as error:
+        raise NotApplicable("its settings have no defaults and none were given") from error

@@ -20,7 +20,7 @@ from polyjanus.core.settings import ComponentConfig
 from polyjanus.core.testing.bench import BUILT, PLUGIN, Bench, Subject
 from polyjanus.core.testing.contract import CHECKS, Broken, Check, NotApplicable, NotTried, place, raised_at, shown
 
-for _name in ("settings", "module", "media", "encoder", "codec", "part"):
+for _name in ("settings", "module", "media", "encoder", "codec", "part", "row", "other"):
     import_module(f"polyjanus.core.testing.{_name}_checks")
 
 Outcome = Literal["passed", "failed", "skipped", "expected", "untried"]
@@ -72,6 +72,8 @@ class Case:
         requires = self.subject.entry.settings.requires
         if not self.subject.entry.is_available:
             raise NotApplicable(f"it needs {', '.join(requires)}, which is not installed")
+        if self.subject.kind not in BUILT:
+            return
         try:
             _ = self.subject.component
         except Exception as error:

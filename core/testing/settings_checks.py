@@ -8,13 +8,10 @@ import sys
 from functools import cache
 from typing import Any, cast
 
-from pydantic import ValidationError
+from polyjanus.core.testing.bench import ALONE, BUILT, PLUGIN, Subject
+from polyjanus.core.testing.contract import check, expect, place, settings_of
 
-from polyjanus.core.testing.bench import BUILT, PLUGIN, Subject
-from polyjanus.core.testing.contract import NotApplicable, check, expect, place
-
-OTHERS = ("backbone", "tokenizer", "template", "source", "metric", "format")
-EVERY = (*BUILT, *OTHERS)
+EVERY = (*BUILT, *ALONE)
 CONTRACTS = "polyjanus.core.settings"
 SECONDS = 2.0
 """How long importing and registering a plugin may take, beyond what polyjanus itself takes."""
@@ -92,7 +89,7 @@ def settings_are_in_the_schema(subject: Subject) -> None:
 @check(*EVERY)
 def settings_survive_a_round_trip(subject: Subject) -> None:
     """Settings written to a checkpoint as JSON and read again are equal, no field lost."""
-    settings, cls = _validated(subject), subject.entry.settings
+    settings, cls = settings_of(subject), subject.entry.settings
     dump = json.loads(json.dumps(settings.model_dump(mode="json", serialize_as_any=True)))
     lost = sorted(set(cls.model_fields) - set(dump))
     expect(not lost, "a dump with every field", f"{lost} left out", place(cls))
@@ -105,18 +102,10 @@ def settings_survive_a_round_trip(subject: Subject) -> None:
 @check(*EVERY)
 def settings_refuse_unknown_keys(subject: Subject) -> None:
     """A misspelled key is a fault, never dropped."""
-    settings, cls = _validated(subject), subject.entry.settings
+    settings, cls = settings_of(subject), subject.entry.settings
     dump = settings.model_dump(mode="json", serialize_as_any=True)
     try:
         cls.model_validate({**dump, "no_such_key": 1}, context=subject.bench.context)
     except ValueError:
         return
     expect(False, "a fault for the unknown key 'no_such_key'", "settings that took it", place(cls))
-
-
-def _validated(subject: Subject) -> Any:
-    """Return valid settings; that there are none is said once, by the check that builds."""
-    try:
-        return subject.settings
-    except ValidationError as error:
-        raise NotApplicable("its settings have no defaults and none were given") from error

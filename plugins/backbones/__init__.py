@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 class CausalLMConfig(PretrainedSettings, BackboneConfig):
     """A causal language model of transformers: Llama, Qwen 3, Gemma 3, Mistral and their like."""
 
+    example_settings = {
+        "architecture": {
+            "model_type": "llama",
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        }
+    }
+
     type: Literal["causal_lm"]
 
     def resolve(self, context: BuildContext) -> Self:
