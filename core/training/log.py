@@ -35,7 +35,7 @@ def append(log: Path, record: Record) -> None:
         raise TrainingError(
             f"could not be written: {error}",
             where=str(log),
-            hint="what was saved is untouched; make room first",
+            hint="what was saved is untouched; make room, and go on with --resume",
         ) from error
 
 
