@@ -86,6 +86,26 @@ class Metric(ABC):
     def measure(self, pipeline: Pipeline, *, limit: int | None = None, seed: int = 0) -> Score:
         """Ask the pipeline and judge its answers; `limit` asks that many times at most."""
 
+    def measure_all(
+        self, pipeline: Pipeline, *, limit: int | None = None, seed: int = 0
+    ) -> Iterator[tuple[str, Score]]:
+        """Yield the scores by name; one that is measured as many overrides this, and its names tell them apart."""
+        yield "", self.measure(pipeline, limit=limit, seed=seed)
+
+
+class Suite(Metric):
+    """An evaluation of many scores."""
+
+    def measure(self, pipeline: Pipeline, *, limit: int | None = None, seed: int = 0) -> Score:
+        """Return the first score."""
+        return next(self.measure_all(pipeline, limit=limit, seed=seed))[1]
+
+    @abstractmethod
+    def measure_all(
+        self, pipeline: Pipeline, *, limit: int | None = None, seed: int = 0
+    ) -> Iterator[tuple[str, Score]]:
+        """Yield the scores by name; `limit` asks that many times at most, for each."""
+
 
 def evaluate(
     pipeline: Pipeline, *, limit: int | None = None, seed: int = 0, with_controls: bool = False
@@ -96,21 +116,22 @@ def evaluate(
     """
     for name, settings in pipeline.config.evaluation.items():
         metric: Metric = settings.build(BuildContext(path=f"evaluation.{name}", folder=Path()))
-        score = metric.measure(pipeline, limit=limit, seed=seed)
-        controls: dict[str, Score] = {}
-        for control in CONTROLS if with_controls else ():
-            asked = Controlled(pipeline, control, seed)
-            found = metric.measure(cast(Pipeline, asked), limit=limit, seed=seed)
-            if asked.replaced:
-                controls[control] = found
-        yield name, replace(score, controls=controls)
+        robbed = [Controlled(pipeline, control, seed) for control in CONTROLS if with_controls]
+        again = [metric.measure_all(cast(Pipeline, asked), limit=limit, seed=seed) for asked in robbed]
+        for part, score in metric.measure_all(pipeline, limit=limit, seed=seed):
+            controls: dict[str, Score] = {}
+            for asked, others in zip(robbed, again, strict=True):
+                before, (_, found) = asked.replaced, next(others)
+                if asked.replaced > before:
+                    controls[asked.control] = found
+            yield f"{name}.{part}" if part else name, replace(score, controls=controls)
 
 
 class Controlled:
     """A pipeline whose prompts are robbed of what their media say; in all else it is the pipeline itself."""
 
     def __init__(self, pipeline: Pipeline, control: str, seed: int) -> None:
-        self._pipeline, self._control = pipeline, control
+        self._pipeline, self.control = pipeline, control
         self._noise = np.random.default_rng([seed, CONTROLS.index(control)])
         self.replaced = 0
         """Media that were replaced so far."""
@@ -135,11 +156,11 @@ class Controlled:
             if isinstance(part, dict) and part["type"] != "text"
         ]
         self.replaced += len(parts)
-        if self._control == "shuffled":
+        if self.control == "shuffled":
             given = [content[index] for content, index in parts]
             for place, (content, index) in enumerate(parts):
                 content[index] = given[self._other(given, place)]
-        elif self._control == "noise":
+        elif self.control == "noise":
             for content, index in parts:
                 content[index] = self._noisy(content[index])
         else:

@@ -106,12 +106,12 @@ def make_ssvep(name: str, person: Person, noise: np.random.Generator, seconds: f
     """Return simulated volts of somebody who looks at a target, from when it began; the rest comes from `noise`."""
     total = round(seconds * RATE)
     times = np.arange(total) / RATE
-    volts = BACKGROUND * _background() @ _pink(noise, SOURCES, total, person.slope)
+    volts = BACKGROUND * _background() @ pink(noise, SOURCES, total, slope=person.slope, rate=RATE)
     back = _reach(person.place[None])[:, 0]
     angle = 2 * np.pi * TARGETS[name] * (times - person.delay - noise.normal(0, JITTER))
     flicker = sum(share * np.sin(k * angle) for k, share in HARMONICS)
     volts = volts + np.outer(back, person.ssvep * np.asarray(flicker))
-    volts += np.outer(back, person.alpha * _rhythm(noise, total, person.alpha_hz))
+    volts += np.outer(back, person.alpha * rhythm(noise, total, hertz=person.alpha_hz, rate=RATE))
     if noise.random() < BLINKS:
         when = noise.uniform(0.2, max(seconds - 0.2, 0.3))
         lid = np.exp(-0.5 * ((times - when) / 0.08) ** 2) * BLINK * noise.uniform(0.5, 1.5)
@@ -137,17 +137,17 @@ def _background() -> Array:
     return mixing / np.sqrt((mixing**2).sum(1).mean())
 
 
-def _pink(noise: np.random.Generator, rows: int, total: int, slope: float) -> Array:
+def pink(noise: np.random.Generator, rows: int, total: int, *, slope: float, rate: float) -> Array:
     """Return noise (rows, total) of standard deviation 1 whose power falls with the frequency to the power `slope`."""
-    frequencies = np.fft.rfftfreq(total, 1 / RATE)
+    frequencies = np.fft.rfftfreq(total, 1 / rate)
     frequencies[0] = frequencies[1]
     spectrum = np.fft.rfft(noise.normal(size=(rows, total))) / frequencies ** (slope / 2)
     values = np.fft.irfft(spectrum, total)
     return values / values.std(axis=1, keepdims=True)
 
 
-def _rhythm(noise: np.random.Generator, total: int, frequency: float) -> Array:
-    """Return a rhythm (total,) that swells and fades, of standard deviation 1, two hertz wide."""
-    shape = np.exp(-0.5 * ((np.fft.rfftfreq(total, 1 / RATE) - frequency) / 1.0) ** 2)
+def rhythm(noise: np.random.Generator, total: int, *, hertz: float, rate: float) -> Array:
+    """Return a rhythm (total,) that swells and fades, of standard deviation 1, two hertz wide, at a rate in Hz."""
+    shape = np.exp(-0.5 * ((np.fft.rfftfreq(total, 1 / rate) - hertz) / 1.0) ** 2)
     values = np.fft.irfft(np.fft.rfft(noise.normal(size=total)) * shape, total)
     return values / values.std()

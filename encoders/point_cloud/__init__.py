@@ -14,36 +14,63 @@ from polyjanus.core.settings import (
     CodecConfig,
     EncoderConfig,
     Ints,
-    MetricConfig,
     ModalityConfig,
     PretrainedSettings,
     Settings,
-    SourceConfig,
 )
+from polyjanus.encoders.point_cloud.trials import ShapesConfig, ShapesMadeConfig, ShapesNamedConfig
 
 if TYPE_CHECKING:
     from polyjanus.encoders.point_cloud.groups import Grouping
-    from polyjanus.encoders.point_cloud.judges import MadeShapes, NamedShapes
     from polyjanus.encoders.point_cloud.media import PointCloudModality
     from polyjanus.encoders.point_cloud.places import Cube
     from polyjanus.encoders.point_cloud.point_bert import PointBertEncoder
     from polyjanus.encoders.point_cloud.point_fsq import PointFsqCodec
     from polyjanus.encoders.point_cloud.point_patch import PointPatchEncoder
-    from polyjanus.encoders.point_cloud.shapes import ShapeRows
     from polyjanus.encoders.point_cloud.voxel import VoxelCodec
 
 POINT_CLOUDS = ("point_cloud",)
 Start = Literal["canonical", "first"]
 
 
+class CubeSettings(Settings):
+    """The cube of space that a codec describes."""
+
+    extent: float = Field(default=2.0, gt=0, description="metres; side of the cube, whose middle is the origin")
+    normalise: bool = Field(
+        default=True,
+        description="whether a cloud is moved and scaled to fill the cube, its own place and size being lost;"
+        " else points outside are refused",
+    )
+
+    def cube(self) -> Cube:
+        """Return what brings points into the cube and back."""
+        from polyjanus.encoders.point_cloud.places import Cube
+
+        return Cube(self.extent, normalise=self.normalise)
+
+
+class PillarSettings(CubeSettings):
+    """How a cloud becomes a grid, seen from above, for what works on grids: `patch2d`, `fsq2d` and their like."""
+
+    height: float = Field(default=1.0, gt=0, le=1, description="of the cube's side: how high the layers reach")
+    layers: int = Field(default=8, gt=0, description="cells from bottom to top; they are the grid's channels")
+    points: int = Field(default=512, gt=0, description="points of a cloud that is made of a grid")
+
+
 class PointCloudConfig(ModalityConfig):
     """Sets of points in metres, with colours and normals where they are known; meshes become points."""
+
+    behaves_like = ("grid",)
 
     type: Literal["point_cloud"]
     max_points: int = Field(default=2_000_000, gt=0, description="points of a cloud, at most")
     max_bytes: int = Field(default=100_000_000, gt=0, description="bytes of a file, at most")
     sample_points: int = Field(default=8192, gt=0, description="points drawn from the surface of a mesh")
     seed: int = Field(default=0, ge=0, description="of drawing them")
+    pillars: PillarSettings = Field(
+        default=PillarSettings(), description="the grid of cells that `patch2d`, `fsq2d` and their like see"
+    )
 
     def build(self, context: BuildContext) -> PointCloudModality:
         """Return what loads and saves point clouds."""
@@ -166,23 +193,6 @@ class PointPatchConfig(EncoderConfig, GroupSettings):
         return PointPatchEncoder(groups, width=self.width, depth=self.depth, heads=self.heads)
 
 
-class CubeSettings(Settings):
-    """The cube of space that a codec describes."""
-
-    extent: float = Field(default=2.0, gt=0, description="metres; side of the cube, whose middle is the origin")
-    normalise: bool = Field(
-        default=True,
-        description="whether a cloud is moved and scaled to fill the cube, its own place and size being lost;"
-        " else points outside are refused",
-    )
-
-    def cube(self) -> Cube:
-        """Return what brings points into the cube and back."""
-        from polyjanus.encoders.point_cloud.places import Cube
-
-        return Cube(self.extent, normalise=self.normalise)
-
-
 class VoxelConfig(CodecConfig, CubeSettings):
     """Occupied cells of a cube, in Morton order, one code each: nothing to train; goes with the layout `ended`."""
 
@@ -221,45 +231,6 @@ class PointFsqConfig(CodecConfig, CubeSettings):
         from polyjanus.encoders.point_cloud.point_fsq import PointFsqCodec
 
         return PointFsqCodec(self.cube(), self.levels, points=self.points, codes=self.codes, width=self.width)
-
-
-class ShapesConfig(SourceConfig):
-    """Made-up clouds of eight solids, with a question or a request in words: no files are needed."""
-
-    type: Literal["shapes"]
-    task: Literal["name", "make"] = Field(description="'name' asks which shape it is, 'make' asks for a cloud")
-    rows: int = Field(default=2000, gt=0, description="solids, each of sizes of its own")
-    points: int = Field(default=512, gt=0, description="points of a cloud")
-
-    def build(self, context: BuildContext) -> ShapeRows:
-        """Return the rows."""
-        from polyjanus.encoders.point_cloud.shapes import ShapeRows
-
-        return ShapeRows(self.task, self.rows, self.points)
-
-
-class ShapesNamedConfig(MetricConfig):
-    """How many made-up solids are named rightly, by exact match."""
-
-    type: Literal["shapes_named"]
-
-    def build(self, context: BuildContext) -> NamedShapes:
-        """Return the metric."""
-        from polyjanus.encoders.point_cloud.judges import NamedShapes
-
-        return NamedShapes()
-
-
-class ShapesMadeConfig(MetricConfig):
-    """How many solids made on request a classifier recognises that was fitted on solids as they are."""
-
-    type: Literal["shapes_made"]
-
-    def build(self, context: BuildContext) -> MadeShapes:
-        """Return the metric."""
-        from polyjanus.encoders.point_cloud.judges import MadeShapes
-
-        return MadeShapes()
 
 
 def grouping(settings: GroupSettings, *, channels: int, start: str = "canonical", normalise: bool = True) -> Grouping:

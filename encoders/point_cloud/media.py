@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from polyjanus.core.errors import MediaError
 from polyjanus.core.files import check_size, find_file, guess_content, name_of, read_file
-from polyjanus.core.modality import Modality
 from polyjanus.encoders.point_cloud.cloud import Columns, check_count, make_cloud, unnamed
 from polyjanus.encoders.point_cloud.cloud import PointCloud as PointCloud
 from polyjanus.encoders.point_cloud.glb import read_glb
@@ -27,6 +26,10 @@ from polyjanus.encoders.point_cloud.tables import (
     write_archive,
     write_xyz,
 )
+from polyjanus.encoders.shared.grids import GridModality
+
+if TYPE_CHECKING:
+    from polyjanus.encoders.shared.cells import GridPreparation
 
 WRITERS: dict[str, Callable[[PointCloud, Path], None]] = {
     ".ply": write_ply,
@@ -57,7 +60,7 @@ ALWAYS_BEGIN = (".ply", ".npy", ".npz", ".glb")
 """Formats that nothing else can be, whatever its name; the others may begin with a comment."""
 
 
-class PointCloudModality(Modality[PointCloud, Any]):
+class PointCloudModality(GridModality[PointCloud, Any]):
     """Sets of points in metres; the medium is a PointCloud. The settings are a PointCloudConfig."""
 
     keys: ClassVar[tuple[str, ...]] = ("point_cloud", "path")
@@ -129,6 +132,13 @@ class PointCloudModality(Modality[PointCloud, Any]):
         directions = generator.normal(size=count)
         normals = directions / np.linalg.norm(directions, axis=1, keepdims=True)
         return PointCloud(xyz, rgb, normals.astype(np.float32))
+
+    def grid(self, *, size: int | None = None, channels: int | None = None, resize: str = "crop") -> GridPreparation:
+        """Return the way to cells, `size` a side seen from above; their layers are those of the settings."""
+        from polyjanus.encoders.point_cloud.pillars import PillarPreparation
+
+        box = self.settings.pillars
+        return PillarPreparation(box.cube(), box.height, box.layers, size or 32, box.points)
 
     def accepts(self, source: Any) -> bool:
         """Tell whether an object is a PointCloud, ours or Open3D's."""

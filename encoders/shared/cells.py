@@ -33,6 +33,10 @@ class GridPreparation(ABC):
     def media(self, values: Tensor, *, truncates: bool = False) -> Sequence[Any]:
         """Return the media of values (B, C, H, W); `truncates` cuts whole numbers where others would round."""
 
+    def difference(self, rebuilt: Tensor, cells: Tensor) -> Tensor:
+        """Return how far what a codec rebuilt (B, C, H, W) is from cells, per item (B,): the mean absolute error."""
+        return (rebuilt - self.normalise(cells).to(rebuilt.dtype)).abs().float().flatten(1).mean(1)
+
 
 def channelwise(numbers: Sequence[float], like: Tensor) -> Tensor:
     """Return one number per channel as a tensor (C, 1, 1), float32."""

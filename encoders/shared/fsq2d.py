@@ -106,14 +106,13 @@ class FsqGridCodec(GridCodec):
         return self.decoder(vectors)
 
     def reconstruct(self, items: Sequence[Prepared]) -> tuple[Tensor, int]:
-        """Return the sum over items of the mean absolute error (of values from -1 to 1), and their number."""
+        """Return the sum over items of what the medium says is the difference, and their number."""
         return torch.stack(in_groups(items, self._loss_stacked, self)).sum(), len(items)
 
     def _loss_stacked(self, cells: Tensor) -> Tensor:
-        values = self.normalise(cells)
-        latents = self.norm(self.encoder(values)).movedim(1, -1)
+        latents = self.norm(self.encoder(self.normalise(cells))).movedim(1, -1)
         rebuilt = self.decoder(self.scalars.quantise(latents).movedim(-1, 1))
-        return (rebuilt - values).abs().float().flatten(1).mean(1)
+        return self.preparation.difference(rebuilt, cells)
 
 
 class Fsq2dCodec(FsqGridCodec):

@@ -1,0 +1,131 @@
+"""Ten digits, five senses: a world of pictures, speech, solids, EEG and words, registered like anybody's plugin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from polyjanus.core.hookspecs import hookimpl
+from polyjanus.core.registry import Registries
+from polyjanus.core.settings import BuildContext, MetricConfig, Settings, SourceConfig
+
+if TYPE_CHECKING:
+    from polyjanus.examples.quintet.metrics import AttributesAsked, AttributesRead, Compared, Copied, Directions
+    from polyjanus.examples.quintet.source import QuintetRows
+
+Sense = Literal["image", "audio", "point_cloud", "eeg"]
+Senses = Annotated[tuple[Sense, ...], Field(strict=False, min_length=1)]
+
+
+class WorldSettings(Settings):
+    """Where the world is, and what of it takes part."""
+
+    senses: Senses = Field(default=("image", "audio", "point_cloud", "eeg"), description="signals that take part")
+    file: Path | None = Field(default=None, description="the world; ~/.cache/polyjanus/quintet.npz when absent")
+
+    @property
+    def path(self) -> Path:
+        """Return where the world is."""
+        from polyjanus.examples.quintet.world import FILE
+
+        return (self.file or FILE).expanduser()
+
+
+class QuintetConfig(SourceConfig, WorldSettings):
+    """Digits as real handwriting, speech, solids and simulated EEG, asked about and asked for in words."""
+
+    type: Literal["quintet"]
+    task: Literal["read", "ask", "write", "cross", "copy", "compare", "check", "both", "words"] = Field(
+        description="read: which digit; ask: what it is like; write: make one; cross: the same digit in another sense;"
+        " copy: the same handwriting as picture or solid; compare: the same digit?; check: is it a seven?;"
+        " both: sound and picture; words: 7"
+    )
+    rows: int = Field(default=40_000, gt=19, description="conversations of an epoch; their signals are made anew")
+
+    def build(self, context: BuildContext) -> QuintetRows:
+        """Return the rows."""
+        from polyjanus.examples.quintet.source import QuintetRows
+        from polyjanus.examples.quintet.world import open_world
+
+        return QuintetRows(open_world(self.path, "train"), self.task, self.senses, self.rows)
+
+
+class SuiteConfig(MetricConfig, WorldSettings):
+    """An evaluation on people, voices and handwriting that no model met, in phrases that none was trained on."""
+
+    count: int = Field(default=100, gt=9, description="questions per score, at most")
+    guided: bool = Field(default=True, description="the pipeline's own samplers; else temperature 1 and no guidance")
+
+    def asked(self) -> dict[str, Any]:
+        """Return what a suite is built with."""
+        return {"file": self.path, "count": self.count, "senses": self.senses, "guided": self.guided}
+
+
+class DirectionsConfig(SuiteConfig):
+    """Any sense to any sense, words among them: a score for every pair."""
+
+    type: Literal["quintet_directions"]
+
+    def build(self, context: BuildContext) -> Directions:
+        """Return the metric."""
+        from polyjanus.examples.quintet.metrics import Directions
+
+        return Directions(**self.asked())
+
+
+class AttributesAskedConfig(SuiteConfig):
+    """Attributes asked for in words, such as a red seven leaning left."""
+
+    type: Literal["quintet_attributes_asked"]
+
+    def build(self, context: BuildContext) -> AttributesAsked:
+        """Return the metric."""
+        from polyjanus.examples.quintet.metrics import AttributesAsked
+
+        return AttributesAsked(**self.asked())
+
+
+class AttributesReadConfig(SuiteConfig):
+    """Attributes named in words."""
+
+    type: Literal["quintet_attributes_read"]
+
+    def build(self, context: BuildContext) -> AttributesRead:
+        """Return the metric."""
+        from polyjanus.examples.quintet.metrics import AttributesRead
+
+        return AttributesRead(**self.asked())
+
+
+class ComparedConfig(SuiteConfig):
+    """Whether two signals are of the same digit."""
+
+    type: Literal["quintet_compared"]
+
+    def build(self, context: BuildContext) -> Compared:
+        """Return the metric."""
+        from polyjanus.examples.quintet.metrics import Compared
+
+        return Compared(**self.asked())
+
+
+class CopiedConfig(SuiteConfig):
+    """The same handwriting as a picture or as a solid, found again among a hundred."""
+
+    type: Literal["quintet_copied"]
+
+    def build(self, context: BuildContext) -> Copied:
+        """Return the metric."""
+        from polyjanus.examples.quintet.metrics import Copied
+
+        return Copied(**self.asked())
+
+
+@hookimpl
+def register(registries: Registries) -> None:
+    """Offer the data set and its evaluations."""
+    registries.sources.add(QuintetConfig)
+    for metric in (DirectionsConfig, AttributesAskedConfig, AttributesReadConfig, ComparedConfig, CopiedConfig):
+        registries.metrics.add(metric)

@@ -1,0 +1,127 @@
+"""Conversations about the quintet's world: what is asked of each signal, and for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from polyjanus.core.data.rows import Row, Source
+from polyjanus.examples.quintet import words
+from polyjanus.examples.quintet.world import FOLDS, Instance, World
+
+Noise = np.random.Generator
+Turn = tuple[list[Any], list[Any]]
+"""What the user says and what the assistant answers, part by part."""
+
+
+class QuintetRows(Source):
+    """One task over some senses; which fold a row is of is given by its number, all else comes from noise."""
+
+    def __init__(self, world: World, task: str, senses: Sequence[str], rows: int) -> None:
+        self.world, self.senses, self.rows = world, tuple(senses), rows
+        self._turn = TASKS[task].__get__(self)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.rows
+
+    def group(self, index: int) -> str:
+        """Return the fold of a row: handwriting, utterances and people that no other fold has."""
+        return f"fold {index % FOLDS:02}"
+
+    def row(self, index: int, noise: Noise) -> Row:
+        """Return one conversation."""
+        asked, answer = self._turn(index // FOLDS, index % FOLDS, noise)
+        return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}
+
+    def read(self, number: int, fold: int, noise: Noise) -> Turn:
+        """Which digit is it?"""
+        given = self._signal(self._sense(number), number, fold, noise)
+        return [given.part, words.choose(words.READ, noise)], [given.name]
+
+    def ask(self, number: int, fold: int, noise: Noise) -> Turn:
+        """What is it like?"""
+        given = self._signal(self._sense(number), number, fold, noise)
+        attribute = str(noise.choice(list(given.attributes)))
+        return [given.part, words.choose(words.ASK[attribute], noise)], [given.attributes[attribute]]
+
+    def write(self, number: int, fold: int, noise: Noise) -> Turn:
+        """A signal of a digit with some attributes, asked for in words."""
+        made = self._signal(self._sense(number), number, fold, noise)
+        named = {key: value for key, value in made.attributes.items() if noise.random() < 0.5}
+        what = words.described(made.sense, made.name, named)
+        return [words.choose(words.WRITE[made.sense], noise).format(what)], [made.part]
+
+    def cross(self, number: int, fold: int, noise: Noise) -> Turn:
+        """Another signal of the same digit, in any sense."""
+        given = self._signal(self._sense(number), number, fold, noise)
+        made = self._signal(self._sense(number // len(self.senses)), number, fold, noise, digit=given.digit)
+        return [given.part, words.choose(words.SAME_DIGIT[made.sense], noise)], [made.part]
+
+    def copy(self, number: int, fold: int, noise: Noise) -> Turn:
+        """The same handwriting, as a solid or as a picture."""
+        senses = ("image", "point_cloud")[:: 1 if number % 2 else -1]
+        given = self._signal(senses[0], number, fold, noise)
+        made = self._signal(senses[1], number, fold, noise, digit=given.digit, handwriting=given.handwriting)
+        return [given.part, words.choose(words.THIS_VERY_ONE[made.sense], noise)], [made.part]
+
+    def compare(self, number: int, fold: int, noise: Noise) -> Turn:
+        """Are two signals of the same digit?"""
+        first = self._signal(self._sense(number), number, fold, noise)
+        is_same = bool(noise.random() < 0.5)
+        digit = first.digit if is_same else (first.digit + int(noise.integers(1, 10))) % 10
+        second = self._signal(self._sense(number // len(self.senses)), number, fold, noise, digit=digit)
+        return [first.part, second.part, words.choose(words.COMPARE, noise)], [words.ANSWERS[is_same]]
+
+    def check(self, number: int, fold: int, noise: Noise) -> Turn:
+        """Is it what is said of it? Half the time its digit or one of its attributes is another."""
+        given = self._signal(self._sense(number), number, fold, noise)
+        told = {key: value for key, value in given.attributes.items() if noise.random() < 0.3}
+        name, is_true = given.name, bool(noise.random() < 0.5)
+        if not is_true and told and noise.random() < 0.5:
+            key = str(noise.choice(list(told)))
+            others = [value for value in words.ATTRIBUTES[given.sense][key] if value != told[key]]
+            told[key] = str(noise.choice(others))
+        elif not is_true:
+            name = words.NAMES[(given.digit + int(noise.integers(1, 10))) % 10]
+        what = words.described(given.sense, name, told)
+        return [given.part, words.choose(words.CHECK, noise).format(what)], [words.NO_YES[is_true]]
+
+    def both(self, number: int, fold: int, noise: Noise) -> Turn:
+        """Sound and picture in one reply."""
+        said = self._signal("audio", number, fold, noise)
+        drawn = self._signal("image", number, fold, noise, digit=said.digit)
+        return [words.choose(words.BOTH, noise).format(said.name)], [said.part, drawn.part]
+
+    def words(self, number: int, fold: int, noise: Noise) -> Turn:
+        """Numerals as words."""
+        digit = int(noise.integers(10))
+        phrases, numerals = words.WORDS
+        return [words.choose(phrases, noise).format(numerals[digit])], [words.NAMES[digit]]
+
+    def _sense(self, number: int) -> str:
+        return self.senses[number % len(self.senses)]
+
+    def _signal(
+        self, sense: str, number: int, fold: int, noise: Noise, *, digit: int | None = None, **same: Any
+    ) -> Instance:
+        wanted = int(noise.integers(10)) if digit is None else digit
+        return self.world.draw(sense, wanted, noise, fold=fold, **same)
+
+
+TASKS: Mapping[str, Callable[..., Turn]] = {
+    task.__name__: task
+    for task in (
+        QuintetRows.read,
+        QuintetRows.ask,
+        QuintetRows.write,
+        QuintetRows.cross,
+        QuintetRows.copy,
+        QuintetRows.compare,
+        QuintetRows.check,
+        QuintetRows.both,
+        QuintetRows.words,
+    )
+}

@@ -1,0 +1,150 @@
+"""What is said in the world of the quintet: names, attributes, and the many ways to ask. No signal is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SENSES = ("image", "audio", "point_cloud", "eeg")
+"""Modalities beside text."""
+
+Attributes = Mapping[str, str]
+"""What a signal is like beside its digit, such as {"colour": "red", "slant": "left"}."""
+
+ATTRIBUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "image": {"colour": ("red", "green", "blue", "black"), "slant": ("left", "right", "upright")},
+        "audio": {"pitch": ("high", "low"), "speed": ("fast", "slow")},
+        "point_cloud": {"size": ("large", "small"), "tilt": ("left", "right", "level")},
+        "eeg": {"amplitude": ("strong", "weak")},
+    }
+)
+"""By sense, the attributes that may be asked for or about, and their values."""
+
+Phrases = tuple[str, ...]
+"""Ways to say the same thing; the last is never trained on."""
+
+READ: Phrases = (
+    "Which digit is this?",
+    "What digit is it?",
+    "Name this digit.",
+    "Tell me which digit this is.",
+    "Read it.",
+    "Which number do you perceive?",
+    "Tell me the number.",
+    "What number is this?",
+)
+ASK: Mapping[str, Phrases] = MappingProxyType(
+    {
+        "colour": ("What colour is it?", "Name the colour.", "Which colour is this?", "Tell me the colour."),
+        "slant": ("Which way does it lean?", "Does it lean?", "How does it lean?", "Tell me which way it leans."),
+        "pitch": ("Is the voice high or low?", "How high is the voice?", "Name the pitch.", "Tell me the pitch."),
+        "speed": ("Is it spoken fast or slowly?", "How fast is it?", "Name the speed.", "Tell me the speed."),
+        "size": ("Is it large or small?", "How large is it?", "Name the size.", "Tell me the size."),
+        "tilt": ("Which way is it tilted?", "Is it tilted?", "How is it tilted?", "Tell me which way it is tilted."),
+        "amplitude": (
+            "Is the response strong or weak?",
+            "How strong is the response?",
+            "Name the amplitude.",
+            "Tell me the amplitude.",
+        ),
+    }
+)
+WRITE: Mapping[str, Phrases] = MappingProxyType(
+    {
+        "image": (
+            "Draw {}.",
+            "A picture of {}.",
+            "Show me {}.",
+            "Write {} by hand.",
+            "Please write {}.",
+            "Please draw {}.",
+        ),
+        "audio": (
+            "Say {}.",
+            "Speak: {}.",
+            "Let me hear {}.",
+            "The sound of {}.",
+            "Please say {}.",
+            "Please speak: {}.",
+        ),
+        "point_cloud": (
+            "Make {} as a solid.",
+            "A point cloud of {}.",
+            "Build {}.",
+            "Show me the solid {}.",
+            "Please build {}.",
+            "Please make {} as a solid.",
+        ),
+        "eeg": (
+            "EEG of looking at {}.",
+            "Someone looks at {}.",
+            "Record someone who looks at {}.",
+            "Brain waves for {}.",
+            "Please record {}.",
+            "Please: EEG of looking at {}.",
+        ),
+    }
+)
+SAME_DIGIT: Mapping[str, Phrases] = MappingProxyType(
+    {
+        "text": ("Write it as a word.", "As a word.", "Please write it as a word."),
+        "image": ("Draw this digit.", "Show me this digit.", "A picture of it.", "Please draw this digit."),
+        "audio": ("Say this digit.", "Let me hear this digit.", "The sound of it.", "Please say this digit."),
+        "point_cloud": ("Build this digit.", "A solid of it.", "Make it as a solid.", "Please build this digit."),
+        "eeg": (
+            "EEG of looking at this digit.",
+            "Someone looks at it.",
+            "Brain waves for it.",
+            "Please: EEG of looking at it.",
+        ),
+    }
+)
+THIS_VERY_ONE: Mapping[str, Phrases] = MappingProxyType(
+    {
+        "image": ("Draw this very one.", "A picture of this very handwriting.", "Show me this very handwriting."),
+        "point_cloud": (
+            "Make this very handwriting as a solid.",
+            "Build this very one.",
+            "Build this very handwriting.",
+        ),
+    }
+)
+"""Pictures and solids share instances: the same person's same stroke."""
+COMPARE: Phrases = (
+    "Are these the same digit?",
+    "Is it the same number?",
+    "Same or different?",
+    "Tell me: the same digit?",
+)
+ANSWERS = ("different", "same")
+CHECK: Phrases = ("Is this {}?", "Is it {}?", "Is that {}?", "Tell me, is this {}?")
+NO_YES = ("no", "yes")
+BOTH: Phrases = ("Say it and draw it: {}.", "Draw and say {}.", "Please say and draw {}.")
+WORDS = (("Write {} as a word.", "The word for {}.", "Please write {} as a word."), "0123456789")
+"""Numerals to words: the fifth sense, which is text itself."""
+
+
+def choose(phrases: Sequence[str], noise: np.random.Generator | None) -> str:
+    """Return one of the phrases that are trained on; the one kept for testing where there is no noise."""
+    return phrases[-1] if noise is None else phrases[int(noise.integers(len(phrases) - 1))]
+
+
+def described(sense: str, name: str, attributes: Attributes) -> str:
+    """Return a digit with the attributes that are given, in words: `a red seven leaning left`."""
+    has = attributes.get
+    if sense == "image":
+        words = ["a", has("colour", ""), name, {"upright": "upright"}.get(has("slant", ""), "")]
+        lean = has("slant") in ("left", "right")
+        return " ".join(word for word in (*words, f"leaning {has('slant')}" if lean else "") if word)
+    if sense == "point_cloud":
+        words = ["a", has("size", ""), name, {"level": "level"}.get(has("tilt", ""), "")]
+        tilts = has("tilt") in ("left", "right")
+        return " ".join(word for word in (*words, f"tilted {has('tilt')}" if tilts else "") if word)
+    if sense == "audio":
+        said = " and ".join(word for word in (has("pitch", ""), has("speed", "")) if word)
+        return f"{name}, {said}" if said else name
+    return f"{name}, {has('amplitude')}" if has("amplitude") else name

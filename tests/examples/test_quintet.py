@@ -1,0 +1,127 @@
+"""The quintet's world: what is split stays apart, what is said is true, and judges know real signals."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polyjanus.core.errors import DataError
+from polyjanus.examples.quintet import brain, judges, sounds, vocabulary, words
+from polyjanus.examples.quintet.metrics import HandwritingIndex
+from polyjanus.examples.quintet.source import TASKS, QuintetRows
+from polyjanus.examples.quintet.world import FOLDS, handwriting_of, open_world
+
+SILENT = ("image", "point_cloud", "eeg")
+"""Senses that are made in passing; speech takes espeak-ng."""
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of speech in which every utterance is a hum of its digit, in folds as the real one."""
+    arrays: dict[str, Any] = {}
+    for split, count in (("train", 40 * FOLDS), ("judges", 80), ("test", 80)):
+        values = np.stack([np.arange(count) // step % size for step, size in ((1, 10), (10, 2), (20, 2))], axis=1)
+        times = np.arange(round(sounds.RATE * sounds.SECONDS)) / sounds.RATE
+        hums = np.sin(2 * np.pi * (300 + 100 * values[:, :1]) * times) * (times < 0.5)
+        arrays |= {f"{split}.samples": (hums * 20000).astype(np.int16), f"{split}.values": values}
+    file = tmp_path_factory.mktemp("quintet") / "speech.npz"
+    np.savez(file, **arrays)
+    return file
+
+
+def test_no_handwriting_is_in_two_splits_and_all_are_in_one() -> None:
+    found = np.concatenate([handwriting_of(split) for split in ("train", "judges", "test")])
+    assert len(found) == len(np.unique(found)) == 1797
+
+
+def test_no_voice_is_in_two_splits() -> None:
+    voices = [voice for sexes in sounds.VOICES.values() for sex in sexes for voice in sex]
+    assert len(voices) == len(set(voices))
+
+
+def test_folds_share_no_handwriting_and_no_people(speech: Path) -> None:
+    world = open_world(speech, "train")
+    found = [
+        {
+            world.draw("image", digit, np.random.default_rng(i), fold=fold).handwriting
+            for digit in range(10)
+            for i in range(20)
+        }
+        for fold in range(FOLDS)
+    ]
+    assert sum(len(fold) for fold in found) == len(set.union(*found))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_row_is_the_same_for_the_same_noise_and_its_fold_is_that_of_its_number(task: str, speech: Path) -> None:
+    rows = QuintetRows(open_world(speech, "train"), task, words.SENSES, 400)
+    first, again = (rows.row(137, np.random.default_rng(3)) for _ in range(2))
+    assert repr(first) == repr(again)
+    assert rows.group(137) == "fold 17"
+
+
+def test_what_is_asked_for_in_words_is_what_the_signal_is(speech: Path) -> None:
+    rows = QuintetRows(open_world(speech, "train"), "write", ["image"], 400)
+    for number in range(40):
+        content = [
+            message["content"] for message in rows.row(number * FOLDS, np.random.default_rng(number))["messages"]
+        ]
+        picture = content[1][0]["image"]
+        colour = next((name for name in ("red", "green", "blue") if name in content[0][0]), None)
+        if colour is not None:
+            assert judges.image_colour(picture).argmax() == ("red", "green", "blue").index(colour)
+
+
+def test_a_check_is_answered_by_whether_it_is_so(speech: Path) -> None:
+    rows = QuintetRows(open_world(speech, "train"), "check", ["image"], 400)
+    answers = [rows.row(n * FOLDS, np.random.default_rng(n))["messages"][1]["content"][0] for n in range(20)]
+    assert {"yes", "no"} == set(answers)
+
+
+def test_a_copy_is_of_the_same_handwriting_and_is_found_by_it(speech: Path) -> None:
+    world = open_world(speech, "test")
+    chosen = [int(number) for digit in range(10) for number in world.written(digit)[:4]]
+    noise = np.random.default_rng(0)
+    for sense in ("image", "point_cloud"):
+        media = [world.draw(sense, int(world.labels[n]), noise, handwriting=n).media for n in chosen]
+        assert (HandwritingIndex(chosen, world, sense).find(media) == chosen).mean() > 0.8
+
+
+def test_the_last_phrase_of_every_list_is_kept_for_testing() -> None:
+    noise = np.random.default_rng(0)
+    for phrases in (words.READ, words.COMPARE, words.CHECK, *words.WRITE.values(), *words.SAME_DIGIT.values()):
+        assert phrases[-1] == words.choose(phrases, None)
+        assert phrases[-1] not in {words.choose(phrases, noise) for _ in range(100)}
+
+
+def test_every_word_is_one_token_and_the_tokenizer_is_the_one_that_the_words_give() -> None:
+    trained = vocabulary.train()
+    assert json.loads(trained.to_str()) == json.loads((vocabulary.FOLDER / "tokenizer.json").read_text())
+    for sentence in vocabulary.sentences():
+        tokens = [token.strip("Ġ") for token in trained.encode(sentence).tokens]
+        assert [token for token in tokens if re.fullmatch("[A-Za-z]+", token)] == re.findall("[A-Za-z]+", sentence)
+
+
+@pytest.mark.parametrize("sense", SILENT)
+def test_judges_know_the_digits_of_real_signals_and_do_not_know_all(sense: str, speech: Path) -> None:
+    fitted_on = judges.signals(open_world(speech, "judges"), sense, 600)
+    tested_on = judges.signals(open_world(speech, "test"), sense, 200)
+    judge = judges.Judge(sense, "digit", fitted_on)
+    right = (judge.predict([each.media for each in tested_on]) == judge.labels(tested_on)).mean()
+    assert 0.85 < right <= 1.0
+
+
+def test_eeg_keeps_the_frequency_and_the_phase_of_its_target() -> None:
+    noise = np.random.default_rng(0)
+    trials = [brain.head().trial(3, brain.Person.of(7), {"amplitude": "strong"}, noise).volts[2] for _ in range(40)]
+    power = np.abs(np.fft.rfft(np.mean(trials, axis=0)))
+    hertz = np.fft.rfftfreq(len(trials[0]), 1 / brain.RATE)
+    assert abs(hertz[power.argmax()] - brain.FREQUENCIES[3]) < 0.5
+
+
+def test_without_speech_it_is_said_how_it_is_made(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="espeak-ng"):
+        open_world(tmp_path / "none.npz", "train").draw("audio", 3, np.random.default_rng(0))
