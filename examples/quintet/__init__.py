@@ -9,31 +9,18 @@ from pydantic import Field
 
 from polyjanus.core.hookspecs import hookimpl
 from polyjanus.core.registry import Registries
-from polyjanus.core.settings import BuildContext, MetricConfig, Settings, SourceConfig
+from polyjanus.core.settings import BuildContext, MetricConfig, SourceConfig
 
 if TYPE_CHECKING:
     from polyjanus.examples.quintet.metrics import AttributesAsked, AttributesRead, Compared, Copied, Directions
     from polyjanus.examples.quintet.source import QuintetRows
 
 Sense = Literal["image", "audio", "point_cloud", "eeg"]
+ALL: tuple[Sense, ...] = ("image", "audio", "point_cloud", "eeg")
 Senses = Annotated[tuple[Sense, ...], Field(strict=False, min_length=1)]
 
 
-class WorldSettings(Settings):
-    """Where the world is, and what of it takes part."""
-
-    senses: Senses = Field(default=("image", "audio", "point_cloud", "eeg"), description="signals that take part")
-    file: Path | None = Field(default=None, description="the world; ~/.cache/polyjanus/quintet.npz when absent")
-
-    @property
-    def path(self) -> Path:
-        """Return where the world is."""
-        from polyjanus.examples.quintet.world import FILE
-
-        return (self.file or FILE).expanduser()
-
-
-class QuintetConfig(SourceConfig, WorldSettings):
+class QuintetConfig(SourceConfig):
     """Digits as real handwriting, speech, solids and simulated EEG, asked about and asked for in words."""
 
     type: Literal["quintet"]
@@ -42,25 +29,28 @@ class QuintetConfig(SourceConfig, WorldSettings):
         " copy: the same handwriting as picture or solid; compare: the same digit?; check: is it a seven?;"
         " both: sound and picture; words: 7"
     )
+    senses: Senses = Field(default=ALL, description="signals that take part")
     rows: int = Field(default=40_000, gt=19, description="conversations of an epoch; their signals are made anew")
+    file: Path | None = Field(default=None, description="speech; ~/.cache/polyjanus/quintet.npz when absent")
 
     def build(self, context: BuildContext) -> QuintetRows:
         """Return the rows."""
         from polyjanus.examples.quintet.source import QuintetRows
-        from polyjanus.examples.quintet.world import open_world
+        from polyjanus.examples.quintet.world import FILE, World
 
-        return QuintetRows(open_world(self.path, "train"), self.task, self.senses, self.rows)
+        return QuintetRows(World("train", self.file or FILE), self.task, self.senses, self.rows)
 
 
-class SuiteConfig(MetricConfig, WorldSettings):
+class SuiteConfig(MetricConfig):
     """An evaluation on people, voices and handwriting that no model met, in phrases that none was trained on."""
 
+    senses: Senses = Field(default=ALL, description="signals that take part")
     count: int = Field(default=100, gt=9, description="questions per score, at most")
     guided: bool = Field(default=True, description="the pipeline's own samplers; else temperature 1 and no guidance")
 
     def asked(self) -> dict[str, Any]:
         """Return what a suite is built with."""
-        return {"file": self.path, "count": self.count, "senses": self.senses, "guided": self.guided}
+        return {"count": self.count, "senses": self.senses, "guided": self.guided}
 
 
 class DirectionsConfig(SuiteConfig):

@@ -52,7 +52,7 @@ PHASE = 0.35 * np.pi
 """Radians between the phases of neighbouring targets."""
 HARMONICS = ((1, 1.0), (2, 0.45), (3, 0.2))
 """Multiples of the flicker's frequency, and their share of its amplitude."""
-AMPLITUDE = {"strong": (15e-9, 22e-9), "weak": (6e-9, 9e-9)}
+AMPLITUDE = {"strong": (17e-9, 23e-9), "weak": (8e-9, 11e-9)}
 """Ampere metres of the dipoles in the visual cortex, from and to."""
 BACKGROUND, SENSOR, BLINK, BLINKS = 7e-6, 0.8e-6, 12e-6, 0.3
 """Volts of background and sensors (standard deviation) and of a blink at Pz, and the share of trials with one."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from polyjanus.encoders.eeg.recording import Recording
 from polyjanus.encoders.point_cloud.media import PointCloud
 from polyjanus.examples.quintet.brain import FREQUENCIES
 from polyjanus.examples.quintet.words import ATTRIBUTES, SENSES
-from polyjanus.examples.quintet.world import Instance, World, open_world
+from polyjanus.examples.quintet.world import Instance, World, held_out, open_world
 
 Array = np.ndarray[Any, Any]
 SIDE = 16
@@ -84,9 +83,10 @@ def audio_digit(sound: Audio) -> Array:
 
 
 def audio_speed(sound: Audio) -> Array:
-    """Return how long it sounds, beside its spectrum: the same digit spoken fast is shorter."""
+    """Return how long it sounds (41,), beside its spectrum: the same digit spoken fast is shorter."""
     loud = np.flatnonzero(cepstrum(sound).max(0) > -3.5)
-    return np.concatenate([[(loud[-1] - loud[0]) / 20], audio_digit(sound) / 4])
+    spectrum = audio_digit(sound).reshape(5, 4, 8, 2).mean((1, 3)).ravel()
+    return np.concatenate([[(loud[-1] - loud[0]) / 20], spectrum / 2])
 
 
 def audio_pitch(sound: Audio) -> Array:
@@ -163,26 +163,30 @@ LOOKS: Mapping[str, Mapping[str, tuple[Callable[[Any], Array], float, float]]] =
 class Judge:
     """Who says what a signal is, about one question: its digit or one of its attributes."""
 
-    def __init__(self, sense: str, question: str, fitted_on: Sequence[Instance]) -> None:
+    def __init__(self, sense: str, question: str, vectors: Array | None, labels: Array) -> None:
         self.sense, self.question = sense, question
-        self.is_fitted = question in LOOKS[sense]
-        if self.is_fitted:
+        self.is_fitted = vectors is not None
+        if vectors is not None:
             self._look, gamma, ridge = LOOKS[sense][question]
-            vectors = np.stack([self._look(each.media) for each in fitted_on])
-            self._fitted = KernelClassifier(vectors, self.labels(fitted_on), gamma=gamma, ridge=ridge)
-
-    def labels(self, instances: Sequence[Instance]) -> Array:
-        """Return what the instances are (N,)."""
-        if self.question == "digit":
-            return np.array([each.digit for each in instances])
-        values = ATTRIBUTES[self.sense][self.question]
-        return np.array([values.index(each.attributes[self.question]) for each in instances])
+            self._fitted = KernelClassifier(vectors, labels, gamma=gamma, ridge=ridge)
 
     def predict(self, media: Sequence[Any]) -> Array:
         """Return what it takes media to be (N,)."""
         if not self.is_fitted:
             return np.array([brain_scores(each).argmax() for each in media])
         return self._fitted.predict(np.stack([self._look(each) for each in media]))
+
+    def is_right(self, media: Sequence[Any], wanted: Sequence[Instance]) -> Array:
+        """Return for which media (N,) it says what was wanted."""
+        return self.predict(media) == labels_of(self.sense, self.question, wanted)
+
+
+def labels_of(sense: str, question: str, instances: Sequence[Instance]) -> Array:
+    """Return what instances are (N,), about one question."""
+    if question == "digit":
+        return np.array([each.digit for each in instances])
+    values = ATTRIBUTES[sense][question]
+    return np.array([values.index(each.attributes[question]) for each in instances])
 
 
 def signals(world: World, sense: str, count: int, seed: int = 0) -> list[Instance]:
@@ -191,14 +195,32 @@ def signals(world: World, sense: str, count: int, seed: int = 0) -> list[Instanc
     return [world.draw(sense, number % 10, noise) for number in range(count)]
 
 
-@cache
-def judges(file: Path, sense: str) -> dict[str, tuple[Judge, float]]:
-    """Return, by question, who judges a sense, and the share of real test signals that it gets right."""
-    fitted_on = signals(open_world(file, "judges"), sense, FITTED)
-    tested_on = signals(open_world(file, "test"), sense, TESTED)
-    found: dict[str, tuple[Judge, float]] = {}
+def looked_at(sense: str, instances: Sequence[Instance]) -> dict[str, tuple[Array | None, Array]]:
+    """Return, by question, what a judge sees of instances (N, d), and what they are (N,)."""
+    found: dict[str, tuple[Array | None, Array]] = {}
     for question in ("digit", *ATTRIBUTES[sense]):
-        judge = Judge(sense, question, fitted_on)
-        right = judge.predict([each.media for each in tested_on]) == judge.labels(tested_on)
-        found[question] = judge, float(right.mean())
+        look = LOOKS[sense].get(question)
+        vectors = None if look is None else np.stack([look[0](each.media) for each in instances])
+        found[question] = vectors, labels_of(sense, question, instances)
     return found
+
+
+@cache
+def judges(sense: str) -> dict[str, tuple[Judge, float]]:
+    """Return, by question, who judges a sense, and the share of real test signals that it gets right."""
+    if sense == "audio":
+        fitted_on = {question: heard_of(question) for question in ("digit", *ATTRIBUTES[sense])}
+    else:
+        fitted_on = looked_at(sense, signals(open_world("judges"), sense, FITTED))
+    tested_on = signals(open_world("test"), sense, TESTED, seed=9)
+    found: dict[str, tuple[Judge, float]] = {}
+    for question, (vectors, labels) in fitted_on.items():
+        judge = Judge(sense, question, vectors, labels)
+        found[question] = judge, float(judge.is_right([each.media for each in tested_on], tested_on).mean())
+    return found
+
+
+def heard_of(question: str) -> tuple[Array, Array]:
+    """Return what judges of speech are fitted on, of voices that no model heard, as it ships with this package."""
+    kept, name = held_out(), f"judges.{question}"
+    return kept[name] * kept[f"{name}.scale"], kept[f"{name}.labels"]

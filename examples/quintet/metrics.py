@@ -6,7 +6,6 @@ All prompts are phrased as none was in training; all signals are of people, voic
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,13 +32,13 @@ CANDIDATES = 100
 class QuintetSuite(Suite):
     """What all evaluations of the quintet share: its test split, its judges, and how a model is asked."""
 
-    def __init__(self, file: Path, count: int, senses: Sequence[str], *, guided: bool) -> None:
-        self.file, self.count, self.senses, self.guided = file, count, tuple(senses), guided
+    def __init__(self, count: int, senses: Sequence[str], *, guided: bool) -> None:
+        self.count, self.senses, self.guided = count, tuple(senses), guided
 
     @property
     def world(self) -> World:
         """Return the split that nothing was trained or fitted on."""
-        return open_world(self.file, "test")
+        return open_world("test")
 
     def ask(self, pipeline: Pipeline, prompts: Sequence[Any], output: str, seed: int) -> list[Any]:
         """Return what a model answers: words, or one medium each."""
@@ -53,7 +52,7 @@ class QuintetSuite(Suite):
         self, answers: Sequence[Any], wanted: Sequence[Instance], judge: Judge, ceiling: float, **of: Any
     ) -> Score:
         """Return the score of signals by a judge who sees nothing else."""
-        right = int((judge.predict(answers) == judge.labels(wanted)).sum())
+        right = int(judge.is_right(answers, wanted).sum())
         kind = "a kernel classifier" if judge.is_fitted else "filter-bank canonical correlation"
         return Score.of(
             right,
@@ -81,7 +80,7 @@ class Directions(QuintetSuite):
         prompts = [self._prompt(each, target) for each in given]
         answers = self.ask(pipeline, prompts, target, seed)
         if target != TEXT:
-            return self.judged(answers, digits, *judges(self.file, target)["digit"], input=source, output=target)
+            return self.judged(answers, digits, *judges(target)["digit"], input=source, output=target)
         shown = answers if source == TEXT else [each.media for each in given]
         return _matched(answers, [each.name for each in given], source, shown)
 
@@ -108,7 +107,7 @@ class AttributesAsked(QuintetSuite):
                 phrase = words.choose(words.WRITE[sense], None)
                 prompts = [phrase.format(words.described(sense, each.name, each.attributes)) for each in wanted]
                 made = self.ask(pipeline, prompts, sense, seed)
-                judge = judges(self.file, sense)[attribute]
+                judge = judges(sense)[attribute]
                 score = self.judged(made, wanted, *judge, input=f"{TEXT}: {attribute}", output=sense)
                 yield f"{sense} {attribute}", score
 

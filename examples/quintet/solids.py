@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 SIDE, THRESHOLD, THICKNESS = 48, 0.42, 0.3
 """Cells of the outline, ink that is solid, and metres from front to back of a digit in a square of two metres."""
 POINTS = 1024
-SIZE = {"large": (0.95, 1.1), "small": (0.5, 0.65)}
+SIZE = {"large": (0.95, 1.08), "small": (0.66, 0.76)}
 TILT = {"left": (16.0, 34.0), "right": (-34.0, -16.0), "level": (-5.0, 5.0)}
 YAW, PITCH, NOISE, KEPT = 16.0, 8.0, (0.008, 0.02), (448, 640)
 """Degrees about y and x, at most; metres of noise; points of a cloud."""

@@ -27,6 +27,7 @@ PACE = {"fast": (225, 290), "slow": (122, 155)}
 """Words a minute."""
 PITCH = {"high": ((), (68, 95)), "low": ((25, 60), (5, 12))}
 """espeak-ng's pitch of men's and of women's voices: high is above about 200 Hz, low below about 140 Hz."""
+MU = 255.0
 SNR = (16.0, 36.0)
 """Decibels of the speech above the noise, from and to."""
 
@@ -49,11 +50,23 @@ def speak(digit: int, split: str, attributes: Attributes, noise: np.random.Gener
     return (samples / max(np.abs(samples).max(), 1e-6) * 30000).astype(np.int16)
 
 
+def packed(samples: Array) -> Array:
+    """Return samples, int16, as int8 by the mu-law (ITU-T G.711 without its segments)."""
+    values = samples / 32768
+    return np.round(np.sign(values) * np.log1p(MU * np.abs(values)) / np.log1p(MU) * 127).astype(np.int8)
+
+
+def unpacked(codes: Array) -> Array:
+    """Return the samples, int16, of int8."""
+    values = codes / 127.0
+    return (np.sign(values) * np.expm1(np.abs(values) * np.log1p(MU)) / MU * 32767).astype(np.int16)
+
+
 def heard(samples: Array, noise: np.random.Generator) -> Array:
     """Return sound (6400,), float32, of stored speech: some loudness, some delay, some noise."""
     speech = samples.astype(np.float32) / 32768 * np.float32(10 ** (-noise.uniform(2, 10) / 20))
     last = np.flatnonzero(np.abs(speech) > 0.01).max(initial=0)
-    delay = int(noise.integers(0, max(1, min(400, len(speech) - last))))
+    delay = int(noise.integers(0, max(1, min(200, len(speech) - last))))
     delayed = np.concatenate([np.zeros(delay, np.float32), speech[: len(speech) - delay]])
     loudness = float(np.sqrt((delayed**2).mean()))
     hiss = noise.normal(0, loudness * 10 ** (-noise.uniform(*SNR) / 20), len(speech))

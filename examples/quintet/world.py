@@ -2,14 +2,15 @@
 
 Handwriting is split by sample, speech by voice, EEG by person. `train` has twenty folds, so that a data set that holds
 out a share of its rows holds out their handwriting, utterances and people, too; `judges` is what classifiers are
-fitted on, and `test` what scores are of. Speech takes espeak-ng, and so lies in a file (`making.py`); all else is made
-in passing.
+fitted on, and `test` what scores are of. Speech takes espeak-ng, and so lies in files that `making.py` makes: what is
+trained on in one of the user's, what is tested on in one that ships with this package. All else is made in passing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,9 @@ CYCLE = 40
 PEOPLE = {"train": (0, 200), "judges": (1000, 40), "test": (2000, 40)}
 """First person and number of people, by split."""
 FILE = Path("~/.cache/polyjanus/quintet.npz")
-"""Where the speech is made, and looked for."""
+"""Where the speech that is trained on is made, and looked for."""
+HELD_OUT = "held_out.npz"
+"""The file here of speech that is tested on, and of what judges of speech are fitted on."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ def handwriting_of(split: Split) -> Array:
 class World:
     """One split of the world, from which signals are drawn."""
 
-    def __init__(self, split: Split, file: Path) -> None:
-        self.split, self.file = split, file
+    def __init__(self, split: Split, file: Path = FILE) -> None:
+        self.split, self.file = split, file.expanduser()
         self.labels = pictures.handwriting()[1]
         folds = FOLDS if split == "train" else 1
         written = handwriting_of(split)
@@ -102,7 +105,7 @@ class World:
         return np.concatenate([fold[digit] for fold in self._handwriting])
 
     def _spoken(self, digit: int, noise: np.random.Generator, fold: int) -> Instance:
-        samples, values = speech_of(self.file, self.split)
+        samples, values = _held_out_speech() if self.split == "test" else _speech_in(self.file, self.split)
         spoken = np.arange(len(samples))
         in_fold = spoken // CYCLE % (FOLDS if self.split == "train" else 1) == fold
         number = int(noise.choice(spoken[in_fold & (values[:, 0] == digit)]))
@@ -114,17 +117,26 @@ class World:
 
 
 @cache
-def open_world(file: Path, split: Split) -> World:
-    """Return a split of the world, whose speech lies in a file."""
-    return World(split, file)
+def open_world(split: Split) -> World:
+    """Return a split of the world."""
+    return World(split)
 
 
 @cache
-def speech_of(file: Path, split: Split) -> tuple[Array, Array]:
-    """Return the utterances of a split, samples (N, T), int16, and digit, pitch and speed of each (N, 3).
+def held_out() -> dict[str, Array]:
+    """Return the arrays of the file that ships with this package."""
+    with np.load(str(files("polyjanus.examples.quintet") / HELD_OUT)) as archive:
+        return {name: archive[name] for name in archive.files}
 
-    A DataError says how the file is made.
-    """
+
+@cache
+def _held_out_speech() -> tuple[Array, Array]:
+    return sounds.unpacked(held_out()["test.samples"]), held_out()["test.values"]
+
+
+@cache
+def _speech_in(file: Path, split: Split) -> tuple[Array, Array]:
+    """Return the utterances of a split, samples (N, T), int16, and digit, pitch and speed of each (N, 3)."""
     if not file.is_file():
         raise DataError(
             "the quintet's speech has not been made yet",

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,23 +11,19 @@ from polyjanus.core.errors import DataError
 from polyjanus.examples.quintet import brain, judges, sounds, vocabulary, words
 from polyjanus.examples.quintet.metrics import HandwritingIndex
 from polyjanus.examples.quintet.source import TASKS, QuintetRows
-from polyjanus.examples.quintet.world import FOLDS, handwriting_of, open_world
-
-SILENT = ("image", "point_cloud", "eeg")
-"""Senses that are made in passing; speech takes espeak-ng."""
+from polyjanus.examples.quintet.world import FOLDS, World, handwriting_of, open_world
 
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of speech in which every utterance is a hum of its digit, in folds as the real one."""
-    arrays: dict[str, Any] = {}
-    for split, count in (("train", 40 * FOLDS), ("judges", 80), ("test", 80)):
-        values = np.stack([np.arange(count) // step % size for step, size in ((1, 10), (10, 2), (20, 2))], axis=1)
-        times = np.arange(round(sounds.RATE * sounds.SECONDS)) / sounds.RATE
-        hums = np.sin(2 * np.pi * (300 + 100 * values[:, :1]) * times) * (times < 0.5)
-        arrays |= {f"{split}.samples": (hums * 20000).astype(np.int16), f"{split}.values": values}
+    numbers = np.arange(40 * FOLDS)
+    values = np.stack([numbers // step % size for step, size in ((1, 10), (10, 2), (20, 2))], axis=1)
+    times = np.arange(round(sounds.RATE * sounds.SECONDS)) / sounds.RATE
+    hums = np.sin(2 * np.pi * (300 + 100 * values[:, :1]) * times) * (times < 0.5)
+    arrays = {"train.samples": (hums * 20000).astype(np.int16), "train.values": values}
     file = tmp_path_factory.mktemp("quintet") / "speech.npz"
-    np.savez(file, **arrays)
+    np.savez(file, allow_pickle=False, **arrays)
     return file
 
 
@@ -43,7 +38,7 @@ def test_no_voice_is_in_two_splits() -> None:
 
 
 def test_folds_share_no_handwriting_and_no_people(speech: Path) -> None:
-    world = open_world(speech, "train")
+    world = World("train", speech)
     found = [
         {
             world.draw("image", digit, np.random.default_rng(i), fold=fold).handwriting
@@ -57,14 +52,14 @@ def test_folds_share_no_handwriting_and_no_people(speech: Path) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_row_is_the_same_for_the_same_noise_and_its_fold_is_that_of_its_number(task: str, speech: Path) -> None:
-    rows = QuintetRows(open_world(speech, "train"), task, words.SENSES, 400)
+    rows = QuintetRows(World("train", speech), task, words.SENSES, 400)
     first, again = (rows.row(137, np.random.default_rng(3)) for _ in range(2))
     assert repr(first) == repr(again)
     assert rows.group(137) == "fold 17"
 
 
 def test_what_is_asked_for_in_words_is_what_the_signal_is(speech: Path) -> None:
-    rows = QuintetRows(open_world(speech, "train"), "write", ["image"], 400)
+    rows = QuintetRows(World("train", speech), "write", ["image"], 400)
     for number in range(40):
         content = [
             message["content"] for message in rows.row(number * FOLDS, np.random.default_rng(number))["messages"]
@@ -76,13 +71,13 @@ def test_what_is_asked_for_in_words_is_what_the_signal_is(speech: Path) -> None:
 
 
 def test_a_check_is_answered_by_whether_it_is_so(speech: Path) -> None:
-    rows = QuintetRows(open_world(speech, "train"), "check", ["image"], 400)
+    rows = QuintetRows(World("train", speech), "check", ["image"], 400)
     answers = [rows.row(n * FOLDS, np.random.default_rng(n))["messages"][1]["content"][0] for n in range(20)]
     assert {"yes", "no"} == set(answers)
 
 
-def test_a_copy_is_of_the_same_handwriting_and_is_found_by_it(speech: Path) -> None:
-    world = open_world(speech, "test")
+def test_a_copy_is_of_the_same_handwriting_and_is_found_by_it() -> None:
+    world = open_world("test")
     chosen = [int(number) for digit in range(10) for number in world.written(digit)[:4]]
     noise = np.random.default_rng(0)
     for sense in ("image", "point_cloud"):
@@ -105,13 +100,12 @@ def test_every_word_is_one_token_and_the_tokenizer_is_the_one_that_the_words_giv
         assert [token for token in tokens if re.fullmatch("[A-Za-z]+", token)] == re.findall("[A-Za-z]+", sentence)
 
 
-@pytest.mark.parametrize("sense", SILENT)
-def test_judges_know_the_digits_of_real_signals_and_do_not_know_all(sense: str, speech: Path) -> None:
-    fitted_on = judges.signals(open_world(speech, "judges"), sense, 600)
-    tested_on = judges.signals(open_world(speech, "test"), sense, 200)
-    judge = judges.Judge(sense, "digit", fitted_on)
-    right = (judge.predict([each.media for each in tested_on]) == judge.labels(tested_on)).mean()
-    assert 0.85 < right <= 1.0
+@pytest.mark.parametrize("sense", words.SENSES)
+def test_judges_know_most_of_real_signals_and_not_all(sense: str) -> None:
+    for question, (_, ceiling) in judges.judges(sense).items():
+        assert 0.85 < ceiling <= 1.0, question
+        if question == "digit":
+            assert 0.9 < ceiling < 0.99
 
 
 def test_eeg_keeps_the_frequency_and_the_phase_of_its_target() -> None:
@@ -124,4 +118,4 @@ def test_eeg_keeps_the_frequency_and_the_phase_of_its_target() -> None:
 
 def test_without_speech_it_is_said_how_it_is_made(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="espeak-ng"):
-        open_world(tmp_path / "none.npz", "train").draw("audio", 3, np.random.default_rng(0))
+        World("train", tmp_path / "none.npz").draw("audio", 3, np.random.default_rng(0))
