@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from polyjanus.core.cli.common import Session, echo, log
-from polyjanus.core.cli.eval import table
 
 if TYPE_CHECKING:
     from polyjanus.core.evaluation import Score
@@ -35,16 +34,18 @@ def command(session: Session, out: Path, model: str | None, limit: int, seed: in
     from polyjanus.core.checkpoints.finding import shipped
     from polyjanus.core.evaluation import evaluate
     from polyjanus.core.pipeline import Pipeline
+    from polyjanus.core.scoresheet import listed
 
     model = model or next(iter(shipped()))
     pipeline = Pipeline.from_pretrained(model, plugins=session.plugins())
-    scores: list[Score] = []
+    found: dict[str, Score] = {}
     for name, score in evaluate(pipeline, limit=limit, seed=seed):
         log(f"{name}: {score.n} asked")
-        scores.append(score)
+        found[name] = score
+    scores = list(found.values())
     out.parent.mkdir(parents=True, exist_ok=True)
     _picture(scores, pipeline.compiler.modalities).save(out)
-    echo(table(scores))
+    echo(listed(found))
     echo(f"\n{out} shows, row by row, what was asked of it\n\nNext:")
     tried = [f"polyjanus run {model} {words}" for score in scores for words in score.commands]
     for line in (*tried, f"polyjanus chat {model}", f"polyjanus eval {model}"):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, echo_json, note_unfinished, only_overrides
+from polyjanus.core.cli.common import Session, echo, echo_json, log, note_unfinished, only_overrides
 from polyjanus.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +21,12 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, type=int, help="Same seed, same answers.")
 @click.option("--controls", is_flag=True, help="Ask again with noise, with the inputs of others, and with none.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
+@click.option("--html", "page_file", type=click.Path(path_type=Path), help="Write a page with samples, too.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print {scores: [{input, output, score, low, high, n, judge, controls}]}."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print {scores: [{name, input, output, score, low, high, n, judge, controls}]}.",
 )
 @click.pass_obj
 def command(
@@ -34,6 +37,7 @@ def command(
     seed: int,
     controls: bool,
     device: str,
+    page_file: Path | None,
     as_json: bool,
 ) -> None:
     """Score a trained model. PIPELINE is what `run` takes; scores come with 95 % intervals.
@@ -45,6 +49,7 @@ def command(
     """
     from polyjanus.core.evaluation import evaluate
     from polyjanus.core.pipeline import Pipeline
+    from polyjanus.core.scoresheet import listed, page
 
     changed = only_overrides(overrides)
     model = Pipeline.from_pretrained(pipeline, overrides=changed, plugins=session.plugins(), device=device)
@@ -53,22 +58,14 @@ def command(
         known = ", ".join(session.registries().metrics.names())
         hint = f"add one here, `evaluation.NAME.type=TYPE`, or to its YAML before it is trained; types: {known}"
         raise UsageError(f"{pipeline} has no 'evaluation' block", hint=hint)
-    scores = [score for _, score in evaluate(model, limit=limit, seed=seed, with_controls=controls)]
+    scores: dict[str, Score] = {}
+    for name, score in evaluate(model, limit=limit, seed=seed, with_controls=controls):
+        log(f"{name}: {score.score:.1%} of {score.n}")
+        scores[name] = score
+    if page_file is not None:
+        page_file.write_text(page(scores, model.compiler.modalities, f"Scores of {pipeline}"), encoding="utf-8")
+        log(f"wrote {page_file}")
     if as_json:
-        echo_json({"scores": [score.as_row() for score in scores]})
+        echo_json({"scores": [{"name": name, **score.as_row()} for name, score in scores.items()]})
     else:
-        echo(table(scores))
-
-
-def table(scores: Sequence[Score]) -> str:
-    """Return the scores as lines of text."""
-    lines: list[str] = []
-    for score in scores:
-        interval = f"{score.score:6.1%}  ({score.low:.1%} to {score.high:.1%}, n = {score.n})"
-        lines.append(f"{score.input} → {score.output}: {interval}  by {score.judge}")
-        lines += [f"    {name}: {value:.3f}" for name, value in score.details.items()]
-        for name, control in score.controls.items():
-            lines.append(f"    control, {name}: {control.score:6.1%}  ({control.low:.1%} to {control.high:.1%})")
-        if not score.is_above_controls:
-            lines.append("    not above control")
-    return "\n".join(lines)
+        echo(listed(scores))
