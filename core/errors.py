@@ -74,6 +74,12 @@ class DataError(PolyjanusError):
     code = "data"
 
 
+class EvaluationError(PolyjanusError):
+    """An evaluation that cannot be built or measured."""
+
+    code = "evaluation"
+
+
 class TrainingError(PolyjanusError):
     """A training run that cannot go on."""
 

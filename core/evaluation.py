@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from polyjanus.core.metrics import build_metrics, told
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.core.prompts import Prompt
 from polyjanus.core.reply import Reply
-from polyjanus.core.settings import BuildContext
 
 CONTROLS = ("noise", "shuffled", "nothing")
 """What a model is asked about in place of the inputs: noise, the inputs of other trials, or nothing at all."""
@@ -108,23 +108,38 @@ class Suite(Metric):
 
 
 def evaluate(
-    pipeline: Pipeline, *, limit: int | None = None, seed: int = 0, with_controls: bool = False
+    pipeline: Pipeline,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    with_controls: bool = False,
+    folder: Path | None = None,
+    only: Sequence[str] = (),
 ) -> Iterator[tuple[str, Score]]:
-    """Yield the name and the score of every evaluation in the pipeline's YAML.
+    """Yield the name and the score of every evaluation in the pipeline's YAML, or of those in `only`.
 
     With controls, each that reads media is done again with noise, with the media of other trials, and with none.
+    Relative paths start at `folder`, else where the process is.
     """
-    for name, settings in pipeline.config.evaluation.items():
-        metric: Metric = settings.build(BuildContext(path=f"evaluation.{name}", folder=Path()))
-        robbed = [Controlled(pipeline, control, seed) for control in CONTROLS if with_controls]
-        again = [metric.measure_all(cast(Pipeline, asked), limit=limit, seed=seed) for asked in robbed]
-        for part, score in metric.measure_all(pipeline, limit=limit, seed=seed):
-            controls: dict[str, Score] = {}
-            for asked, others in zip(robbed, again, strict=True):
-                before, (_, found) = asked.replaced, next(others)
-                if asked.replaced > before:
-                    controls[asked.control] = found
-            yield f"{name}.{part}" if part else name, replace(score, controls=controls)
+    for name, metric in build_metrics(pipeline.config, folder or Path(), only).items():
+        with told(name, pipeline.config.evaluation[name]):
+            for part, score in _measured(pipeline, metric, limit, seed, with_controls):
+                yield f"{name}.{part}" if part else name, score
+
+
+def _measured(
+    pipeline: Pipeline, metric: Metric, limit: int | None, seed: int, with_controls: bool
+) -> Iterator[tuple[str, Score]]:
+    """Yield the scores of one evaluation, each with its controls."""
+    robbed = [Controlled(pipeline, control, seed) for control in CONTROLS if with_controls]
+    again = [metric.measure_all(cast(Pipeline, asked), limit=limit, seed=seed) for asked in robbed]
+    for part, score in metric.measure_all(pipeline, limit=limit, seed=seed):
+        controls: dict[str, Score] = {}
+        for asked, others in zip(robbed, again, strict=True):
+            before, (_, found) = asked.replaced, next(others)
+            if asked.replaced > before:
+                controls[asked.control] = found
+        yield part, replace(score, controls=controls)
 
 
 class Controlled:

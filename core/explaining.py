@@ -56,6 +56,11 @@ CAUSES = {
   its file, line and reason.
 - `polyjanus data check FILE` reads everything once.
 """,
+    "evaluation": """
+- A file that an evaluation names is not there: relative paths start at the folder of the YAML.
+- The metric's own code failed: the message says how, `polyjanus --debug eval RUN --only NAME` shows where.
+- Scores that were measured before are printed all the same.
+""",
     "training": """
 - A run was made with other settings: what differs is listed with both values. Repeat the overrides, or start a new run.
 - A loss or gradient that is not finite: the weights were not touched; the rows are in `nonfinite.jsonl`.

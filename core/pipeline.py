@@ -35,12 +35,14 @@ from polyjanus.core.manager import Plugins, load_plugins
 from polyjanus.core.model.config import UnifiedConfig
 from polyjanus.core.model.lora import inject
 from polyjanus.core.modules import Sampler
+from polyjanus.core.picking import is_opaque
 from polyjanus.core.prompts import Options, Prompt, as_messages, known_options
+from polyjanus.core.registry import Registries
 from polyjanus.core.reply import Reply
 from polyjanus.core.sequence.packing import Batch, collate
 from polyjanus.core.sequence.spans import TokenSequence
 from polyjanus.core.sequence.tokenizer import TextTokenizer
-from polyjanus.core.settings import BuildContext
+from polyjanus.core.settings import BuildContext, ComponentConfig
 
 
 class Pipeline:
@@ -279,14 +281,18 @@ class Pipeline:
         (folder / "README.md").write_text(card(self.compiler.understandings, self.outputs), encoding="utf-8")
 
     def manifest(self) -> dict[str, Any]:
-        """Return who built each component, for the manifest."""
-        components: dict[str, Any] = {}
-        for path, settings in self.parts.resolved.items():
-            entry = self.plugins.registries.of(settings.kind).entry(settings.type)
-            origin = entry.origin
-            made_by = {"distribution": origin.distribution, "version": origin.version}
-            components[path] = {"type": settings.type, **made_by}
-        return {"components": components}
+        """Return who built each component and who else had a part in it, for the manifest."""
+        registries, config = self.plugins.registries, self.config
+        others = [*config.modalities.values(), *config.data.values(), *config.evaluation.values(), config.template]
+        return {
+            "components": {path: _made_by(each, registries) for path, each in self.parts.resolved.items()},
+            "plugins": [_made_by(each, registries) for each in others if not is_opaque(each)],
+        }
+
+
+def _made_by(settings: ComponentConfig, registries: Registries) -> dict[str, str]:
+    origin = registries.of(settings.kind).entry(settings.type).origin
+    return {"type": settings.type, "distribution": origin.distribution, "version": origin.version}
 
 
 def _messages_of(row: Any) -> Any:

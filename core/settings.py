@@ -25,7 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from polyjanus.core.context import BuildContext as BuildContext
 from polyjanus.core.context import is_local as is_local
 from polyjanus.core.context import locate as locate
-from polyjanus.core.errors import suggest
+from polyjanus.core.picking import OPAQUE, opaque, unknown_type
 
 if TYPE_CHECKING:
     from polyjanus.core.registry import Registries
@@ -185,18 +185,6 @@ class FormatConfig(ComponentConfig):
 S = TypeVar("S", bound=ComponentConfig)
 
 
-def _unknown_type(kind: str, name: str, registries: Registries) -> PydanticCustomError:
-    registry = registries.of(kind)
-    conflict = registry.conflict(name)
-    if conflict:
-        return PydanticCustomError("unknown_type", "{text}", {"text": conflict})
-    text = f"no {kind} of type {name!r}{suggest(name, registry.names(), noun='installed')}"
-    broken = registries.broken
-    if broken:
-        text += f" (plugins that failed to load: {', '.join(sorted(broken))})"
-    return PydanticCustomError("unknown_type", "{text}", {"text": text})
-
-
 def pick(base: type[S]) -> Callable[[Any, ValidatorFunctionWrapHandler, ValidationInfo], S]:
     """Return a validator that reads a block by the settings class which its `type` names in the registry."""
 
@@ -213,7 +201,9 @@ def pick(base: type[S]) -> Callable[[Any, ValidatorFunctionWrapHandler, Validati
         registries = registries_of(info)
         name = block["type"]
         if not isinstance(name, str) or name not in registries.of(base.kind):
-            raise _unknown_type(base.kind, str(name), registries)
+            if isinstance(name, str) and base.kind in OPAQUE and cast("Any", info.context).get("is_saved"):
+                return cast(S, opaque(base, block, unknown_type(base.kind, name, registries).message()))
+            raise unknown_type(base.kind, str(name), registries)
         settings = registries.of(base.kind).get(name)
         return cast(S, settings.model_validate(block, context=info.context))
 

@@ -74,14 +74,13 @@ class _Checks:
 def _read_saved(folder: Path, registries: Registries, overrides: Sequence[str]) -> PipelineConfig:
     """Return the settings in a checkpoint; where a component is unknown, say which packages it was made with."""
     try:
-        return read_pipeline(folder / YAML, registries, overrides).config
+        return read_pipeline(folder / YAML, registries, overrides, is_saved=True).config
     except ConfigError as error:
         if all(fault.file.startswith("override ") for fault in error.faults):
             raise
-        made_with = {
-            f"{entry['distribution']} {entry['version']}".strip()
-            for entry in read_manifest(folder).get("components", {}).values()
-        }
+        manifest = read_manifest(folder)
+        entries = [*manifest.get("components", {}).values(), *manifest.get("plugins", [])]
+        made_with = {f"{entry['distribution']} {entry['version']}".strip() for entry in entries}
         files = " ".join(f"--plugin {name}" for name in sorted(made_with) if name.endswith(".py"))
         remedy = f"; add {files}" if files else ""
         raise ConfigError(error.faults, hint=f"made with: {', '.join(sorted(made_with))}{remedy}") from error

@@ -45,11 +45,11 @@ class Session:
         """Return the registries that the plugins filled."""
         return self.plugins().registries
 
-    def read(self, file: Path | str, overrides: Sequence[str] = ()) -> Loaded:
-        """Return a validated pipeline."""
+    def read(self, file: Path | str, overrides: Sequence[str] = (), *, is_saved: bool = False) -> Loaded:
+        """Return a validated pipeline; `is_saved` where a run or a checkpoint holds it, not a person."""
         from polyjanus.core.config.reading import read_pipeline
 
-        return read_pipeline(file, self.registries(), overrides, self.environ)
+        return read_pipeline(file, self.registries(), overrides, self.environ, is_saved=is_saved)
 
     @cached_property
     def _plugins(self) -> Plugins:

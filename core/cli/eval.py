@@ -12,11 +12,13 @@ from polyjanus.core.errors import UsageError
 
 if TYPE_CHECKING:
     from polyjanus.core.evaluation import Score
+    from polyjanus.core.pipeline import Pipeline
 
 
 @click.command(name="eval")
 @click.argument("pipeline")
 @click.argument("overrides", nargs=-1)
+@click.option("--only", multiple=True, metavar="NAME", help="Only this evaluation of the YAML; may be repeated.")
 @click.option("--limit", type=click.IntRange(1), help="Ask that many times at most, per evaluation.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Same seed, same answers.")
 @click.option("--controls", is_flag=True, help="Ask again with noise, with the inputs of others, and with none.")
@@ -33,6 +35,7 @@ def command(
     session: Session,
     pipeline: str,
     overrides: tuple[str, ...],
+    only: tuple[str, ...],
     limit: int | None,
     seed: int,
     controls: bool,
@@ -42,14 +45,15 @@ def command(
 ) -> None:
     """Score a trained model. PIPELINE is what `run` takes; scores come with 95 % intervals.
 
-    OVERRIDES are `key.path=value`, such as text.sampler=greedy.
+    OVERRIDES are `key.path=value`, such as text.sampler=greedy. Relative paths of evaluations start at the folder of
+    the YAML that was trained; for a checkpoint outside of a run, at the current one.
 
     With --controls, what reads media is scored again without what they say; a score that is not above every
     control's interval says nothing about the signal, and is marked.
     """
     from polyjanus.core.evaluation import evaluate
     from polyjanus.core.pipeline import Pipeline
-    from polyjanus.core.scoresheet import listed, page
+    from polyjanus.core.training.resuming import paths_start
 
     changed = only_overrides(overrides)
     model = Pipeline.from_pretrained(pipeline, overrides=changed, plugins=session.plugins(), device=device)
@@ -59,11 +63,21 @@ def command(
         hint = f"add one here, `evaluation.NAME.type=TYPE`, or to its YAML before it is trained; types: {known}"
         raise UsageError(f"{pipeline} has no 'evaluation' block", hint=hint)
     scores: dict[str, Score] = {}
-    for name, score in evaluate(model, limit=limit, seed=seed, with_controls=controls):
-        log(f"{name}: {score.score:.1%} of {score.n}")
-        scores[name] = score
+    folder = paths_start(pipeline, model.source)
+    try:
+        for name, score in evaluate(model, limit=limit, seed=seed, with_controls=controls, folder=folder, only=only):
+            log(f"{name}: {score.score:.1%} of {score.n}")
+            scores[name] = score
+    finally:  # also what was measured before an error
+        if scores:
+            _show(scores, model, f"Scores of {pipeline}", page_file, as_json)
+
+
+def _show(scores: dict[str, Score], model: Pipeline, title: str, page_file: Path | None, as_json: bool) -> None:
+    from polyjanus.core.scoresheet import listed, page
+
     if page_file is not None:
-        page_file.write_text(page(scores, model.compiler.modalities, f"Scores of {pipeline}"), encoding="utf-8")
+        page_file.write_text(page(scores, model.compiler.modalities, title), encoding="utf-8")
         log(f"wrote {page_file}")
     if as_json:
         echo_json({"scores": [{"name": name, **score.as_row()} for name, score in scores.items()]})

@@ -76,8 +76,8 @@ def _train(
     from polyjanus.core.training.loop import Training
     from polyjanus.core.training.resuming import note_settings
 
-    yaml, home, options = _settings_of(yaml, resume, options)
-    loaded = session.read(yaml, only_overrides(overrides))
+    named, (yaml, home, options) = yaml, _settings_of(yaml, resume, options)
+    loaded = session.read(yaml, only_overrides(overrides), is_saved=named.is_dir())
     folder: Path | None = options["folder"]
     splits, place = _open_data(loaded.config, home, ranks), find_device(options["device"])
     if resume:
@@ -170,12 +170,19 @@ def _what_is_saved(run: Path, step: int, again: str) -> str:
 
 
 def _open_data(config: PipelineConfig, home: Path, ranks: Ranks) -> Splits:
-    """Return the data sets; whatever is wrong with them is said before a model is built or a folder made."""
+    """Return the data sets; what is wrong with them, or with evaluations, is said before anything is made."""
     from polyjanus.core.data.opening import open_splits, repeats
+    from polyjanus.core.metrics import build_metrics
+    from polyjanus.core.picking import is_opaque
 
     if config.training is None:
         raise TrainingError("the pipeline has no 'training' block")
     splits = open_splits(config, home)
+    known = [name for name, settings in config.evaluation.items() if not is_opaque(settings)]
+    if ranks.is_first and (unknown := [name for name in config.evaluation if name not in known]):
+        log(f"note: left out, of types that no plugin here offers: evaluation {', '.join(unknown)}")
+    if known:
+        build_metrics(config, home, known)
     for sentence in repeats(config, {name: len(train) for name, (train, _) in splits.items()}):
         if ranks.is_first:
             log(f"note: {sentence}")

@@ -110,7 +110,7 @@ def _check(session: Session, file: str, overrides: list[str], wiring: bool, limi
 
 
 def _missing(loaded: Loaded) -> Iterator[str]:
-    """Yield where a data set names a file or a folder that is not there."""
+    """Yield where a data set or an evaluation names a file or a folder that is not there."""
     from polyjanus.core.data.missing import missing_files
 
     document = loaded.document

@@ -1,6 +1,8 @@
 """A pipeline file, checked: its settings, or every fault in it at once."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from polyjanus.core.config.document import Document, try_document
 from polyjanus.core.config.references import reference_faults
 from polyjanus.core.config.schema import PipelineConfig
-from polyjanus.core.config.wording import HIDDEN, faults_of
-from polyjanus.core.errors import ConfigError, Fault, UsageError
+from polyjanus.core.config.wording import HIDDEN, empty_unknown, faults_of
+from polyjanus.core.errors import ConfigError, Fault, PolyjanusWarning, UsageError
 from polyjanus.core.registry import Registries
 from polyjanus.core.settings import SamplerBlock, SamplerConfig
 
@@ -31,17 +33,44 @@ def read_pipeline(
     registries: Registries,
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
+    *,
+    is_saved: bool = False,
 ) -> Loaded:
-    """Return the pipeline in a YAML file; a ConfigError lists everything that is wrong with it."""
-    return check_document(try_document(path, overrides, environ), registries)
+    """Return the pipeline in a YAML file; a ConfigError lists everything that is wrong with it.
+
+    Of a file that saving wrote (`is_saved`), evaluations and data sets of unknown types are kept as they are, and
+    unknown keys without a value passed over: a version with more settings wrote them.
+    """
+    document = try_document(path, overrides, environ)
+    return check_document(_without_empty(document, registries) if is_saved else document, registries, is_saved=is_saved)
 
 
-def check_document(document: Document, registries: Registries) -> Loaded:
+def _without_empty(document: Document, registries: Registries) -> Document:
+    """Return a document without the unknown keys that have no value, which are told in one line."""
+    try:
+        PipelineConfig.model_validate(document.data, context={"registries": registries, "is_saved": True})
+    except ValidationError as error:
+        data, names = deepcopy(document.data), list[str]()
+        for place in empty_unknown(error, document):
+            block: Any = data
+            for key in place[:-1]:
+                block = block[key]
+            del block[place[-1]]
+            names.append(".".join(map(str, place)))
+        if names:
+            text = f"{document.file}: unknown keys without a value are passed over: {', '.join(names)}"
+            warnings.warn(text, PolyjanusWarning, stacklevel=2)
+            return replace(document, data=data)
+    return document
+
+
+def check_document(document: Document, registries: Registries, *, is_saved: bool = False) -> Loaded:
     """Return the pipeline in a document; a ConfigError lists everything that is wrong with it."""
     faults = [*reference_faults(document)]
     config = None
     try:
-        config = PipelineConfig.model_validate(document.data, context={"registries": registries})
+        context = {"registries": registries, "is_saved": is_saved}
+        config = PipelineConfig.model_validate(document.data, context=context)
     except ValidationError as error:
         faults = [*faults_of(error, document, registries), *faults]
     faults = _without_echoes(document.faults, faults)

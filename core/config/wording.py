@@ -58,6 +58,13 @@ def faults_of(error: ValidationError, document: Document, registries: Registries
     ]
 
 
+def empty_unknown(error: ValidationError, document: Document) -> list[Place]:
+    """Return the places of unknown keys in a file that have no value."""
+    unknown = [each for each in error.errors(include_url=False) if each["type"] == "extra_forbidden"]
+    places = [_place(document, tuple(each["loc"]), "extra_forbidden") for each in unknown]
+    return [place for place in places if document.value(place) is None and document.origin(place).kind == "file"]
+
+
 def fault_at(document: Document, place: Place, message: str) -> Fault:
     """Return a fault at the line of a place, or of the nearest block around it."""
     origin = document.origin(place)

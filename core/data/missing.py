@@ -1,4 +1,4 @@
-"""Which files and folders of data sets are not there; looked up by name, nothing is opened."""
+"""Which files and folders of data sets and evaluations are not there; looked up by name, nothing is opened."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ _PATTERN = re.compile(r"[*?\[{]")
 
 
 def missing_files(config: PipelineConfig, folder: Path) -> Iterator[tuple[tuple[str, str, str], str]]:
-    """Yield the place of each setting of a data set that names what is not there, and what was looked for.
+    """Yield the place of each setting of a data set or an evaluation that names what is not there, and what that is.
 
     Such settings are `path`, `root` and all that end with it; relative paths start at `folder`. Of a pattern, what
     stands before its first folder with a wildcard has to be there.
     """
     context = BuildContext(path="data", folder=folder)
-    for name, settings in config.data.items():
+    blocks = [("data", name, settings) for name, settings in config.data.items()]
+    for part, name, settings in [*blocks, *(("evaluation", name, each) for name, each in config.evaluation.items())]:
         for field in type(settings).model_fields:
             if field != "path" and not field.endswith("root"):
                 continue
             for source in _texts(getattr(settings, field)):
                 if "://" not in source and not context.locate_file(_plain(source)).exists():
-                    yield ("data", name, field), _plain(source)
+                    yield (part, name, field), _plain(source)
 
 
 def _texts(given: Any) -> list[str]:

@@ -36,7 +36,7 @@ class UnifiedConfig(hf.PreTrainedConfig):
     def pipeline_of(self, registries: Registries | None = None) -> PipelineConfig:
         """Return the validated pipeline; installed plugins are loaded where no registries are given."""
         registries = registries or load_plugins().registries
-        return PipelineConfig.model_validate(self.pipeline, context={"registries": registries})
+        return PipelineConfig.model_validate(self.pipeline, context={"registries": registries, "is_saved": True})
 
     def loss_weights(self) -> dict[str, float]:
         """Return the factor of each head's loss."""

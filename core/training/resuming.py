@@ -51,6 +51,17 @@ def home_of(run: Path) -> Path:
     return home
 
 
+def paths_start(source: str | Path, checkpoint: Path | None) -> Path:
+    """Return where relative paths start for what a person named and the checkpoint that it stands for.
+
+    At the folder of a YAML, of the YAML of a run, or, for a checkpoint that has left its run, where the process is.
+    """
+    if Path(source).is_file():
+        return Path(source).absolute().parent
+    run = checkpoint.absolute().parent.parent if checkpoint else Path()
+    return home_of(run) if checkpoint and (run / ORIGIN).is_file() else Path()
+
+
 @dataclass(frozen=True)
 class Resumable:
     """A checkpoint whose every byte was compared, and a line about everything newer that is not used."""
