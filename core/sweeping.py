@@ -18,6 +18,8 @@ T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2
 """Student's t that 95 % lie within, for 1 to 15 degrees of freedom."""
 T_MANY = 2.13
 """For more: a little too wide."""
+HELD_OUT = "held out, "
+"""Begins the names of losses; all other metrics are shares, which are shown in percent."""
 WIDTH, ROW, LEFT = 760, 26, 300
 """Pixels of a chart: all of it, one arm, the names on the left."""
 
@@ -32,6 +34,10 @@ class Arm:
     name: str
     yaml: Path
     overrides: tuple[str, ...]
+
+    def overrides_of(self, seed: int) -> list[str]:
+        """Return the settings of its run with a seed."""
+        return [*self.overrides, f"training.seed={seed}"]
 
     @property
     def folder(self) -> str:
@@ -49,8 +55,8 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Tell whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
+        """Tell whether there is an interval, which needs seeds that differ, and it leaves out zero."""
+        return self.low < self.high and (self.low > 0 or self.high < 0)
 
 
 def arms_of(files: Sequence[Path], settings: Sequence[str]) -> list[Arm]:
@@ -108,19 +114,30 @@ def lines_of(results: Results) -> list[str]:
         first = next(iter(arms))
         wide = max(map(len, arms))
         for name, values in arms.items():
-            words = (
-                f"  {name:{wide}}  {mean(values):9.4f}  ({min(values):.4f} to {max(values):.4f}, {len(values)} seeds)"
-            )
-            lines.append(words if name == first else f"{words}  {told(difference(arms[first], values))}")
+            words = f"  {name:{wide}}  {shown(metric, mean(values)):>9}  ({_spread(metric, values)})"
+            lines.append(words if name == first else f"{words}  {told(metric, difference(arms[first], values))}")
     return lines
 
 
-def told(found: Difference) -> str:
-    """Return a difference in words."""
+def _spread(metric: str, values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return "1 seed"
+    return f"{shown(metric, min(values))} to {shown(metric, max(values))}, {len(values)} seeds"
+
+
+def shown(metric: str, value: float, sign: str = "") -> str:
+    """Return a value of a metric as text: a share in percent, a loss with four digits."""
+    return format(value, f"{sign}.4f" if metric.startswith(HELD_OUT) else f"{sign}.1%")
+
+
+def told(metric: str, found: Difference) -> str:
+    """Return a difference of a metric in words."""
+    middle, low, high = (shown(metric, value, "+") for value in (found.mean, found.low, found.high))
     if found.low == float("-inf"):
-        return f"{found.mean:+.4f}, one seed has no interval"
-    mark = "" if found.is_clear else ", not clear"
-    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{mark}"
+        return f"{middle}, one seed has no interval"
+    if found.low == found.high:
+        return f"{middle}, the same with every seed: no interval"
+    return f"{middle} [{low}, {high}]{'' if found.is_clear else ', not clear'}"
 
 
 def page(title: str, results: Results, notes: Sequence[str]) -> str:
@@ -129,9 +146,9 @@ def page(title: str, results: Results, notes: Sequence[str]) -> str:
     for metric, arms in results.items():
         first = next(iter(arms))
         rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{mean(values):.4f}</td>"
-            f"<td>{', '.join(f'{value:.4f}' for value in values)}</td>"
-            f"<td>{'' if name == first else told(difference(arms[first], values))}</td></tr>"
+            f"<tr><th>{html.escape(name)}</th><td>{shown(metric, mean(values))}</td>"
+            f"<td>{', '.join(shown(metric, value) for value in values)}</td>"
+            f"<td>{'' if name == first else told(metric, difference(arms[first], values))}</td></tr>"
             for name, values in arms.items()
         )
         head = "<tr><th>arm</th><th>mean</th><th>by seed</th><th>beside the first, 95 % interval</th></tr>"

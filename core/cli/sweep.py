@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+import traceback
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from polyjanus.core.cli.arms import RESULT, check_arms, digest_of, known_result, settings_of
 from polyjanus.core.cli.common import Session, echo, echo_json, log, split_overrides
-from polyjanus.core.errors import UsageError
+from polyjanus.core.errors import PolyjanusError, UsageError
 
 if TYPE_CHECKING:
     from polyjanus.core.sweeping import Arm, Results
 
-RESULT = "result.json"
+FAILED = 1
+"""Status where an arm failed."""
 
 
 @click.command(name="sweep")
@@ -38,12 +40,14 @@ def command(
     device: str,
     quiet: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Train and score pipelines that differ in their file or in a setting, with the same seeds.
 
     `image.understand.encoder=siglip,codec_features` is two arms; what stands between commas is a value, as in YAML.
     Differences to the first arm are paired by seed, with 95 % intervals. What was done before is not done again: call
     it once more after an interruption. The folder, with a table and a plot in sweep.html, is printed at the end.
+    All arms are checked before the first is trained; one that fails later is named, the others go on, and the status
+    is 1.
     """
     from polyjanus.core.sweeping import arms_of, lines_of, page
 
@@ -51,15 +55,28 @@ def command(
     numbers = _numbers(seeds)
     arms = arms_of([Path(file) for file in files], settings)
     home = into or Path("runs") / "sweeps" / "-".join(dict.fromkeys(Path(file).stem for file in files))
-    found = {arm.name: [_done(session, arm, seed, home, limit, device, quiet) for seed in numbers] for arm in arms}
+    check_arms(session, arms, numbers, home, limit)
+    found, failed = dict[str, list[dict[str, Any]]](), dict[str, str]()
+    for arm in arms:
+        try:
+            found[arm.name] = [_done(session, arm, seed, home, limit, device, quiet) for seed in numbers]
+        except Exception as error:
+            if session.is_debug:
+                traceback.print_exc()
+            said = str(error) if isinstance(error, PolyjanusError) else f"{type(error).__name__}: {error}"
+            failed[arm.name] = said
+            log(f"{arm.name} failed: {said}")
     results = _by_metric(found)
     notes = [_sizes(name, runs[0]) for name, runs in found.items()]
-    (home / "sweep.html").write_text(page(f"{', '.join(files)}: seeds {seeds}", results, notes), encoding="utf-8")
+    notes += [f"{name} failed: {said.splitlines()[0]}" for name, said in failed.items()]
+    if found:
+        (home / "sweep.html").write_text(page(f"{', '.join(files)}: seeds {seeds}", results, notes), encoding="utf-8")
     if as_json:
-        echo_json({"folder": str(home), "seeds": numbers, "arms": notes, "results": results})
-        return
-    for line in (*notes, *lines_of(results), str(home / "sweep.html")):
-        echo(line)
+        echo_json({"folder": str(home), "seeds": numbers, "arms": notes, "results": results, "failed": failed})
+    else:
+        for line in (*notes, *lines_of(results), *([str(home / "sweep.html")] if found else [])):
+            echo(line)
+    return FAILED if failed else 0
 
 
 def _numbers(seeds: str) -> list[int]:
@@ -75,17 +92,10 @@ def _done(
     """Return the result of one run, which is made, gone on with, or read where it was made before."""
     from polyjanus.core.checkpoints.finding import CHECKPOINTS, newest
     from polyjanus.core.cli.train import train
-    from polyjanus.core.config.resolved import resolved
 
-    overrides = [*arm.overrides, f"training.seed={seed}"]
-    digest = sha256(f"{resolved(session.read(arm.yaml, overrides))}{limit}".encode()).hexdigest()
-    run = home / arm.folder / f"seed-{seed}"
-    if (run / RESULT).is_file():
-        known = json.loads((run / RESULT).read_text(encoding="utf-8"))
-        if known["digest"] != digest:
-            raise UsageError(
-                f"{run} was made with other settings", hint="name another folder with --into, or remove it"
-            )
+    overrides, run = arm.overrides_of(seed), home / arm.folder / f"seed-{seed}"
+    settings = settings_of(session, arm, seed)
+    if known := known_result(run, settings, limit):
         return known
     log(f"{arm.name}, seed {seed}: {run}")
     has_begun = newest(run / CHECKPOINTS) is not None
@@ -96,23 +106,25 @@ def _done(
     except (KeyboardInterrupt, SystemExit):
         log("the sweep was stopped; the same command goes on with it")
         raise
-    result = {"digest": digest, "arm": arm.name, "seed": seed, **_scored(session, run, limit, seed, device)}
+    scored = _scored(session, run, arm.yaml.absolute().parent, limit, seed, device)
+    result = {"digest": digest_of(settings, limit), "limit": limit, "arm": arm.name, "seed": seed, **scored}
     (run / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
 
 
-def _scored(session: Session, run: Path, limit: int | None, seed: int, device: str) -> dict[str, Any]:
+def _scored(session: Session, run: Path, folder: Path, limit: int | None, seed: int, device: str) -> dict[str, Any]:
     """Return the scores and the last held-out losses of a finished run, and how large it is."""
     from polyjanus.core.evaluation import evaluate
     from polyjanus.core.pipeline import Pipeline
     from polyjanus.core.reporting import read_lines
+    from polyjanus.core.sweeping import HELD_OUT
     from polyjanus.core.training.globs import chosen
     from polyjanus.core.training.log import LOG
 
     pipeline = Pipeline.from_pretrained(run, plugins=session.plugins(), device=device)
-    scores = {name: score.score for name, score in evaluate(pipeline, limit=limit, seed=seed)}
+    scores = {name: score.score for name, score in evaluate(pipeline, limit=limit, seed=seed, folder=folder)}
     held_out: list[dict[str, float]] = [line["validation"] for line in read_lines(run / LOG) if "validation" in line]
-    losses = {f"held out, {name}": value for name, value in (held_out[-1] if held_out else {}).items()}
+    losses = {f"{HELD_OUT}{name}": value for name, value in (held_out[-1] if held_out else {}).items()}
     if not scores and not losses:
         raise UsageError(
             f"{run} has nothing to be compared by", hint="add an 'evaluation' block, or 'validation' to a data set"
@@ -135,6 +147,8 @@ def _sizes(name: str, run: dict[str, Any]) -> str:
 
 def _by_metric(found: Mapping[str, Sequence[dict[str, Any]]]) -> Results:
     """Return the values by metric and arm; a metric that only some arms have is left out."""
+    if not found:
+        return {}
     shared = [set(run["metrics"]) for runs in found.values() for run in runs]
     names = [name for name in next(iter(found.values()))[0]["metrics"] if all(name in known for known in shared)]
     return {name: {arm: [run["metrics"][name] for run in runs] for arm, runs in found.items()} for name in names}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from polyjanus.core.cli import train
 from polyjanus.core.errors import UsageError
 from polyjanus.core.sweeping import Arm, arms_of, difference, lines_of, page, split_choices
 
@@ -45,7 +46,31 @@ def test_what_was_done_is_not_done_again_and_what_was_stopped_goes_on(sweep: Any
 def test_a_folder_of_other_settings_is_not_taken_for_this_one(sweep: Any) -> None:
     assert sweep(WIDTHS, "--seeds", "0")[0] == 0
     status, _, told = sweep(WIDTHS, "text.loss_weight=0.5", "--seeds", "0")
-    assert status == 2 and "made with other settings" in told
+    assert status == 2 and "made with other settings: text.loss_weight was 1.0, now 0.5" in told
+    assert told.count("made with other settings") == 2, "both arms are told at once"
+
+
+def test_nothing_is_trained_where_an_arm_is_wrong_and_all_faults_are_told(sweep: Any, tmp_path: Path) -> None:
+    heads = "image.generate.head=mlp,mpl"
+    status, _, told = sweep(heads, "image.generate.adaptor=mlp,resampler", "--seeds", "0")
+    assert status == 2 and "did you mean 'mlp'?" in told and "changes how many positions" in told
+    status, _, told = sweep("data.captions.validation=0,0.5", "--seeds", "0")
+    assert status == 2 and "data.captions.validation=0: there is nothing to compare by" in told
+    assert not (tmp_path / "s").exists()
+
+
+def test_an_arm_that_fails_is_named_and_the_others_go_on(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train.train
+
+    def fails(session: Any, yaml: Any, overrides: Any, **more: Any) -> Any:
+        if any(word.endswith("=32") for word in overrides):
+            raise ZeroDivisionError("of a plugin")
+        return whole(session, yaml, overrides, **more)
+
+    monkeypatch.setattr(train, "train", fails)
+    status, out, told = sweep(WIDTHS, "--seeds", "0")
+    assert status == 1 and "size=32 failed: ZeroDivisionError: of a plugin" in told
+    assert "size=64: " in out and "held out" in out and "sweep.html" in out
 
 
 def test_a_component_path_is_a_choice(sweep: Any) -> None:
@@ -73,10 +98,13 @@ def test_intervals_are_students_over_pairs() -> None:
     assert found.is_clear
     assert not difference([1.0, 2.0], [2.0, 1.0]).is_clear
     assert not difference([1.0], [2.0]).is_clear
+    assert not difference([1.0, 2.0], [2.0, 3.0]).is_clear, "equal differences say nothing of the spread"
 
 
 def test_a_table_and_a_page_have_every_arm() -> None:
     results = {"score": {"<a>": [0.5, 0.6], "b": [0.7, 0.9]}}
-    assert len(lines_of(results)) == 3 and "+0.2500" in lines_of(results)[2]
+    assert len(lines_of(results)) == 3 and "+25.0% [" in lines_of(results)[2]
+    assert "55.0%" in lines_of(results)[1]
+    assert "0.5000  (1 seed)" in lines_of({"held out, x": {"a": [0.5]}})[1]
     text = page("title", results, ["a note"])
     assert "&lt;a&gt;" in text and "<a>" not in text and "http" not in text
