@@ -48,8 +48,8 @@ class PillarPreparation(GridPreparation):
         return torch.from_numpy((counts * (TYPICAL / len(media))).astype(np.float32)).unflatten(0, self.shape)
 
     def normalise(self, cells: Tensor) -> Tensor:
-        """Return values (B, Z, Y, X): -1 where no point is, 0 where one of `TYPICAL` is, up to 1."""
-        return 1 - 2 / (1 + cells.float())
+        """Return values (B, Z, Y, X): 0 where no point is, as in most cells, 1 where one of `TYPICAL` is, up to 2."""
+        return 2 - 2 / (1 + cells.float())
 
     def difference(self, rebuilt: Tensor, cells: Tensor) -> Tensor:
         """Return the Kullback-Leibler divergence (B,), in nats, of where points are rebuilt from where they are."""

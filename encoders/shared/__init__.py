@@ -146,13 +146,25 @@ class Patch2dConfig(EncoderConfig, TransformerSettings, GridSettings):
     patch: int = Field(
         default=4, gt=0, description="cells a side of a token; the end of a grid is filled up with zeros"
     )
+    stem: Literal["linear", "convolutions"] = Field(
+        default="linear",
+        description="what a patch is seen by: one layer, or convolutions, which learn far faster from few data",
+    )
+
+    @model_validator(mode="after")
+    def _halves(self) -> Self:
+        if self.stem == "convolutions" and (self.patch < 2 or self.patch & (self.patch - 1)):
+            text = f"convolutions halve the grid: {self.patch} is no power of two above 1"
+            raise PydanticCustomError("patch", "{text}", {"text": text})
+        return self
 
     def build(self, context: BuildContext) -> Patch2dEncoder:
         """Return the encoder, its weights fresh."""
         from polyjanus.encoders.shared.patch2d import Patch2dEncoder
 
         preparation = grid_of(context).grid(size=self.size, channels=self.channels, resize=self.resize)
-        return Patch2dEncoder(preparation, patch=self.patch, width=self.width, depth=self.depth, heads=self.heads)
+        sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
+        return Patch2dEncoder(preparation, **sizes, has_convolutions=self.stem == "convolutions")
 
 
 class Fsq2dConfig(CodecConfig, QuantiserSettings, GridSettings):

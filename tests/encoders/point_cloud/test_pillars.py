@@ -51,6 +51,6 @@ def test_the_difference_is_zero_where_the_shares_are_equal_and_else_above() -> N
     assert BOX.difference(torch.zeros_like(cells), cells).item() > 0.5
 
 
-def test_values_rise_from_nothing_to_one_with_the_points_of_a_cell() -> None:
+def test_values_rise_from_nothing_to_two_with_the_points_of_a_cell() -> None:
     values = BOX.normalise(torch.tensor([0.0, 1.0, 3.0, 1e6]))
-    assert values.tolist() == pytest.approx([-1.0, 0.0, 0.5, 1.0], abs=1e-5)
+    assert values.tolist() == pytest.approx([0.0, 1.0, 1.5, 2.0], abs=1e-5)
