@@ -126,3 +126,20 @@ def test_it_is_wired_without_weights(plugins: Any, tmp_path: Path) -> None:
     file.write_text(YAML.format(modality="type: image", encoder=f"size: 32, architecture: {RESNET}"), encoding="utf-8")
     wiring = check_wiring(read_pipeline(file, plugins.registries), plugins.registries)
     assert not wiring.faults and wiring.positions() == {"x.understand": 16}
+
+
+def test_a_model_of_timm_gives_its_features_and_opens_again(make: Any, tmp_path: Path, plugins: Any) -> None:
+    pytest.importorskip(
+        "timm", reason="the extra 'timm' is not among those that tests install: torchvision must fit torch"
+    )
+    architecture = "size: 64, architecture: {model_type: timm_wrapper, architecture: resnet10t}"
+    pipeline, encoder = make("type: image", architecture)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    values, found, grid = _features(encoder, picture)
+    with torch.no_grad():
+        wanted = encoder.tower(values[None]).last_hidden_state[0].flatten(1).T
+    assert grid == (2, 2)
+    torch.testing.assert_close(found, wanted)
+    folder = pipeline.save(tmp_path / "saved")
+    again = Pipeline.from_pretrained(folder, plugins=plugins, device="cpu").model.part("x.understand.encoder")
+    torch.testing.assert_close(_features(again, picture)[1], found)
