@@ -87,7 +87,7 @@ class Pipeline:
             built = assemble(config, folder, plugins.registries)
         fill(built, config, folder, plugins.registries)
         sources = config.training.init_from if config.training else {}
-        started = start_from(built.model, sources, folder, plugins.registries)
+        started = start_from(built.model, sources, folder, plugins.registries, config.component_paths())
         inject(built.parts.modules, config.training.lora if config.training else {}, seed)
         pipeline = cls(config, built, plugins)
         pipeline.started = started

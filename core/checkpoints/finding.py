@@ -74,6 +74,13 @@ def runs_of(yaml: Path) -> list[Path]:
     return sorted(numbered, key=lambda path: int(path.name))
 
 
+def newest_run(yaml: Path) -> Path | None:
+    """Return the newest run of a YAML that has saved anything, else the newest of all, if there is one."""
+    runs = runs_of(yaml)
+    saved = [run for run in runs if any((run / CHECKPOINTS).glob("[!.]*"))]
+    return next(iter(reversed(saved or runs)), None)
+
+
 def complete(home: Path) -> Iterator[tuple[int, Path]]:
     """Yield the step and folder of every complete checkpoint under a folder, newest step first, of equals the best."""
     folders = [path for path in home.glob("*") if not path.name.startswith(".") and is_complete(path)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,16 +36,20 @@ class Started:
 
 
 def start_from(
-    model: nn.Module, sources: Mapping[str, str], folder: Path, registries: Registries
+    model: nn.Module, sources: Mapping[str, str], folder: Path, registries: Registries, known: Sequence[str] = ()
 ) -> tuple[Started, ...]:
-    """Give every part, by path or prefix, the tensors that a checkpoint has for it; paths start at `folder`."""
-    return tuple(_start(model, path, source, folder, registries) for path, source in sources.items())
+    """Give every part, by path or prefix, the tensors that a checkpoint has for it; paths start at `folder`.
+
+    `known` are the component paths, for a name that is none of them.
+    """
+    return tuple(_start(model, path, source, folder, registries, known) for path, source in sources.items())
 
 
-def _start(model: nn.Module, path: str, source: str, folder: Path, registries: Registries) -> Started:
+def _start(
+    model: nn.Module, path: str, source: str, folder: Path, registries: Registries, known: Sequence[str]
+) -> Started:
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items() if name.startswith(f"{path}.")}
     if not wanted:
-        known = {name.rpartition(".")[0] for name in model.state_dict()}
         raise CheckpointError(f"init_from: there is no part {path!r}{suggest(path, known, noun='parts')}")
     opened = open_checkpoint(locate(source, folder), registries)
     found = dict(opened.tensors(lambda name: name in wanted))

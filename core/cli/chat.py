@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, log, note_unfinished, only_overrides
+from polyjanus.core.cli.common import Session, echo, log, note_source, only_overrides
 from polyjanus.core.cli.run import check_parts, read_parts
 from polyjanus.core.cli.writing import Writer
 from polyjanus.core.errors import PolyjanusError, UsageError, suggest
@@ -40,7 +40,7 @@ def command(
 
     changed = only_overrides(overrides)
     model = Pipeline.from_pretrained(pipeline, overrides=changed, plugins=session.plugins(), device=device)
-    note_unfinished(model.source or Path())
+    note_source(pipeline, model.source)
     chat = _Chat(model, output.split(","), out, seed)
     log(f"{pipeline}: understands text, {', '.join(model.compiler.understandings)}; writes {', '.join(model.outputs)}")
     log(f"answers are {output}; /output image changes that; /help for help, /quit to leave")

@@ -15,7 +15,14 @@ from polyjanus.core.errors import UsageError
 if TYPE_CHECKING:
     from polyjanus.core.testing import Result
 
-MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-", "expected": "expected", "untried": "untried"}
+MARKS = {
+    "passed": "ok",
+    "failed": "FAILED",
+    "skipped": "-",
+    "expected": "expected",
+    "untried": "untried",
+    "unset": "unset",
+}
 FAILED = 1
 SHOWN = 4
 """Checks of one component that are named of those not tried; --all names every one."""
@@ -76,6 +83,7 @@ def summary(results: list[Result], counts: Counter[str]) -> str:
     components = len({(result.kind, result.type) for result in results})
     words = [f"{counts['passed']} passed", f"{counts['failed']} failed"]
     words += [f"{counts['untried']} not tried"] * bool(counts["untried"])
+    words += [f"{counts['unset']} not tried: give --settings or example_settings"] * bool(counts["unset"])
     words += [f"{counts['skipped']} do not apply"] * bool(counts["skipped"])
     words += [f"{counts['expected']} fail as expected"] * bool(counts["expected"])
     return f"{components} components, {len(results)} checks: {', '.join(words)}"

@@ -95,8 +95,18 @@ def progress_bar(name: str, total: int, *, is_quiet: bool = False) -> Generator[
         yield lambda: progress.advance(task)
 
 
-def note_unfinished(folder: Path) -> None:
-    """Say on stderr if the training of a checkpoint stopped before its end."""
+def note_source(named: str, folder: Path | None) -> None:
+    """Say on stderr which checkpoint a YAML stands for, and if its training stopped before its end."""
+    if folder is None:
+        return
+    if Path(named).is_file():
+        from polyjanus.core.checkpoints.atomic import read_manifest
+
+        log(f"{folder.parent.parent}, step {read_manifest(folder).get('step', 0)}")
+    _note_unfinished(folder)
+
+
+def _note_unfinished(folder: Path) -> None:
     try:
         training = json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("training")
     except (OSError, ValueError):

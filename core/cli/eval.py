@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, echo_json, log, note_unfinished, only_overrides
+from polyjanus.core.cli.common import Session, echo, echo_json, log, note_source, only_overrides
 from polyjanus.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def command(
 
     changed = only_overrides(overrides)
     model = Pipeline.from_pretrained(pipeline, overrides=changed, plugins=session.plugins(), device=device)
-    note_unfinished(model.source or Path())
+    note_source(pipeline, model.source)
     if not model.config.evaluation:
         known = ", ".join(session.registries().metrics.names())
         hint = f"add one here, `evaluation.NAME.type=TYPE`, or to its YAML before it is trained; types: {known}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="inspect")
-@click.argument("yaml", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("yaml", type=click.Path(exists=True, path_type=Path), metavar="YAML|RUN")
 @click.argument("overrides", nargs=-1)
 @click.option("--mermaid", is_flag=True, help="Print the way of the data as a Mermaid diagram.")
 @click.option("--json", "as_json", is_flag=True, help="Print the parts as JSON.")
@@ -25,12 +25,14 @@ def command(session: Session, yaml: Path, overrides: tuple[str, ...], mermaid: b
 
     No weights are loaded and nothing is asked of a network.
     """
+    from polyjanus.core.cli.trace import place_of
     from polyjanus.core.cli.validate import wiring_fault
     from polyjanus.core.model.wiring import check_wiring
 
     changed = only_overrides(overrides)
-    loaded = session.read(yaml, changed)
-    wiring = check_wiring(loaded, session.registries())
+    _, file, folder = place_of(yaml)
+    loaded = session.read(file, changed, is_saved=yaml.is_dir())
+    wiring = check_wiring(loaded, session.registries(), folder)
     if wiring.faults:
         raise ConfigError([wiring_fault(loaded, fault) for fault in wiring.faults])
     rows = parts_of(wiring)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from polyjanus.core.cli.common import Session, echo, echo_json, is_override, note_unfinished
+from polyjanus.core.cli.common import Session, echo, echo_json, is_override, note_source
 from polyjanus.core.cli.writing import Writer, numbered
 from polyjanus.core.errors import UsageError, suggest
 from polyjanus.core.generation.events import Event, MediaReady, TextDelta
@@ -73,7 +73,7 @@ def command(session: Session, pipeline: str, words: tuple[str, ...], **options: 
         inputs=asked.inputs,
         outputs=asked.outputs,
     )
-    note_unfinished(model.source or Path())
+    note_source(pipeline, model.source)
     check_parts(model, parts)
     if not asked.writes:
         _print([], [asked.rated(model, parts)], as_json=options["as_json"])
@@ -183,6 +183,8 @@ def check_parts(pipeline: Pipeline, parts: Sequence[Any]) -> None:
             continue
         if part["type"] not in known:
             raise UsageError(f"no option --{part['type']}{suggest(part['type'], known, noun='modalities understood')}")
+        if Path(part["path"]).is_dir():
+            raise UsageError(f"{part['path']!r} is a folder", hint=f"--{part['type']} takes a file in it")
         if not Path(part["path"]).is_file():
             raise UsageError(f"there is no file {part['path']!r}")
 

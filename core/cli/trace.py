@@ -43,8 +43,8 @@ def command(
 
     from polyjanus.core.tracing import page, trace
 
-    run, file, folder = _place(yaml)
-    loaded = session.read(file, only_overrides(overrides))
+    run, file, folder = place_of(yaml)
+    loaded = session.read(file, only_overrides(overrides), is_saved=yaml.is_dir())
     split, seed = open_row(loaded, named(loaded, name), row, folder)
     messages = split.row(row, np.random.default_rng(seed))["messages"]
     pipeline = _open(session, loaded.config, run, folder, device)
@@ -59,14 +59,14 @@ def command(
         _print(found)
 
 
-def _place(yaml: Path) -> tuple[Path | None, Path, Path]:
+def place_of(yaml: Path) -> tuple[Path | None, Path, Path]:
     """Return the run whose weights are meant, the file with the settings, and where relative paths in it start."""
-    from polyjanus.core.checkpoints.finding import runs_of
+    from polyjanus.core.checkpoints.finding import newest_run
     from polyjanus.core.training.resuming import PIPELINE, home_of
 
     if yaml.is_dir():
         return yaml, yaml / PIPELINE, home_of(yaml)
-    return next(iter(reversed(runs_of(yaml))), None), yaml, yaml.absolute().parent
+    return newest_run(yaml), yaml, yaml.absolute().parent
 
 
 def _open(session: Session, config: PipelineConfig, run: Path | None, folder: Path, device: str) -> Pipeline:

@@ -142,10 +142,10 @@ def _again(session: Session, run: Path, options: dict[str, Any], ranks: Ranks) -
 
 def _find_resumable(folder: Path | None, yaml: Path, ranks: Ranks, device: torch.device) -> tuple[Path, Path]:
     """Return the run to go on with and its checkpoint, which the first process looks for."""
-    from polyjanus.core.checkpoints.finding import runs_of
+    from polyjanus.core.checkpoints.finding import newest_run
     from polyjanus.core.training.resuming import find_resumable
 
-    run = folder or next(iter(reversed(runs_of(yaml))), None)
+    run = folder or newest_run(yaml)
     if run is None:
         raise TrainingError(f"{yaml} has no run to resume", hint=f"polyjanus train {yaml}")
     checkpoint = ""

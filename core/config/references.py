@@ -21,6 +21,7 @@ def reference_faults(document: Document) -> list[Fault]:
         *_tasks(document),
         *_mixes(document),
         *_trained_parts(document),
+        *_started_parts(document),
         *_best(document),
         *_passes(document),
     ]
@@ -167,6 +168,16 @@ def _trained_parts(document: Document) -> Iterator[Fault]:
             if stage.get("objective") == "reconstruct" and others:
                 message = f"{glob!r} selects {others[0]!r}; a 'reconstruct' stage trains only codecs"
                 yield fault_at(document, (*place, "train", index), message)
+
+
+def _started_parts(document: Document) -> Iterator[Fault]:
+    """Check that every part in `init_from` is a component, holds some, or lies in one."""
+    places = component_places(document)
+    for name, _ in _items(document.value(("training", "init_from"))):
+        if not any(path == name or path.startswith(f"{name}.") or name.startswith(f"{path}.") for path in places):
+            near = {path: place for path, place in _globs(places).items() if "*" not in path}
+            message = f"no part {name!r}{_near(document, name, near if nearest(name, near) else places)}"
+            yield fault_at(document, ("training", "init_from", name), message)
 
 
 def _selects_nothing(document: Document, glob: str, places: Mapping[str, Place], at: Place) -> Fault:

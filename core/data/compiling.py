@@ -39,6 +39,11 @@ class RowCompiler:
         """Return what of a sequence is learned from; a DataError says that nothing is."""
         sequence = truncate(whole, self.max_tokens)
         if not any(sequence.learned) and not any(span.is_learned for span in sequence.spans):
-            lost = ", ".join(sequence.dropped) or "none"
-            raise DataError(f"nothing in this row is learned (dropped: {lost})", where=place)
+            lost = f" (dropped: {', '.join(sequence.dropped)})" if sequence.dropped else ""
+            if len(whole) > self.max_tokens:
+                text = (
+                    f"the row has {len(whole)} positions, training.max_tokens is {self.max_tokens}: nothing is learned"
+                )
+                raise DataError(text + lost, where=place, hint="raise training.max_tokens")
+            raise DataError(f"nothing in this row is learned{lost}", where=place)
         return sequence

@@ -16,8 +16,9 @@ from polyjanus.core.checkpoints.borrowing import LANGUAGE, Borrowed, borrow
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import CheckpointError, PolyjanusError, WiringError
 from polyjanus.core.modality import Modality
-from polyjanus.core.modules import Adaptor, Backbone, CodeEmbedding, Layout, Sampler
-from polyjanus.core.registry import Registries, can_import, home_of
+from polyjanus.core.model.fitting import check_fits, check_installed, check_lengths, last_line, missing_package
+from polyjanus.core.modules import Adaptor, Backbone, Codec, CodeEmbedding, Layout, Sampler
+from polyjanus.core.registry import Registries, home_of
 from polyjanus.core.sequence.spans import Vocabulary
 from polyjanus.core.settings import BuildContext, ComponentConfig, GenerateConfig, ModalityConfig, UnderstandConfig
 
@@ -164,8 +165,8 @@ class _Builder:
 
     def component(self, settings: ComponentConfig, context: BuildContext) -> Any:
         """Build one component; an error of a plugin names the component."""
-        _check_fits(settings, context)
-        _check_installed(settings, context)
+        check_fits(settings, context)
+        check_installed(settings, context)
         try:
             borrowed = borrow(settings, context, self.registries) if self.registries else None
             resolved = borrowed.settings.resolve(context) if borrowed else settings.resolve(context)
@@ -173,7 +174,7 @@ class _Builder:
         except PolyjanusError:
             raise
         except ImportError as error:
-            raise _missing_package(settings, context, error) from error
+            raise missing_package(settings, context, error) from error
         except Exception as error:
             place = home_of(type(settings))
             raise WiringError(
@@ -215,7 +216,7 @@ class _Builder:
     def generation(self, name: str, settings: GenerateConfig) -> None:
         """Build codec, layout, embedding, adaptor, head and sampler of one modality."""
         prefix = f"{name}.generate"
-        codec = self.component(settings.codec, self.context(f"{prefix}.codec"))
+        codec: Codec = self.component(settings.codec, self.context(f"{prefix}.codec"))
         layout: Layout = self.component(
             settings.layout,
             self.context(
@@ -226,6 +227,7 @@ class _Builder:
                 min_codes=codec.min_codes,
             ),
         )
+        check_lengths(settings, codec, layout, prefix)
         self.parts.layouts[name] = layout
         embedding = CodeEmbedding(layout.cardinality, layout.width, settings.embedding.width)
         self.parts.modules[f"{prefix}.embedding"] = embedding
@@ -253,41 +255,3 @@ class _Builder:
             settings.adaptor,
             self.context(f"{prefix}.adaptor", width_in=encoder.width, width_out=self.parts.d_model),
         )
-
-
-def _check_fits(settings: ComponentConfig, context: BuildContext) -> None:
-    """Refuse a component that belongs to another type of modality."""
-    wanted = type(settings).modality_types
-    modality = context.modality
-    if not wanted or modality is None:
-        return
-    offered: str = modality.settings.type
-    families = cast("tuple[str, ...]", modality.settings.behaves_like)
-    if not {offered, *families} & set(wanted):
-        raise WiringError(
-            f"{settings.kind} {settings.type!r} works on {' or '.join(wanted)}, not on {offered!r}",
-            paths=[context.path, modality.name],
-        )
-
-
-def _check_installed(settings: ComponentConfig, context: BuildContext) -> None:
-    """Refuse a component whose libraries are not installed; media are refused when a file is read."""
-    for name in type(settings).requires if settings.kind != "modality" else ():
-        if not can_import(name):
-            raise _missing_package(settings, context, ImportError(name=name))
-
-
-def last_line(error: Exception) -> str:
-    """Return what a library says in the end, in one line: validators put their own names before the reason."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return lines[0] if len(lines) == 1 or not lines[0].endswith(":") else lines[-1].partition("Error: ")[2] or lines[-1]
-
-
-def _missing_package(settings: ComponentConfig, context: BuildContext, error: ImportError) -> WiringError:
-    extra = type(settings).extra
-    remedy = f'pip install "polyjanus[{extra}]"' if extra else f"install the package that has {error.name!r}"
-    return WiringError(
-        f"{settings.type!r} needs {error.name}, which is not installed", paths=[context.path], hint=remedy
-    )

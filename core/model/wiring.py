@@ -140,9 +140,12 @@ class Wiring:
         )
 
 
-def check_wiring(loaded: Loaded, registries: Registries) -> Wiring:
-    """Build the parts on the meta device; faults name the component paths that do not fit each other."""
-    folder = Path(loaded.document.file).absolute().parent
+def check_wiring(loaded: Loaded, registries: Registries, folder: Path | None = None) -> Wiring:
+    """Build the parts on the meta device; faults name the component paths that do not fit each other.
+
+    Relative paths start at `folder`, else at that of the file.
+    """
+    folder = folder or Path(loaded.document.file).absolute().parent
     wiring = Wiring(loaded.config)
     with hf.offline():
         tokens = _count_tokens(loaded.config, folder, registries, wiring.faults)

@@ -32,6 +32,13 @@ class NotApplicable(Exception):
     """A check that has nothing to hold a component to; the message says why."""
 
 
+class Unset(NotApplicable):
+    """A check of a component whose settings have no defaults and were not given."""
+
+    def __init__(self) -> None:
+        super().__init__("its settings have no defaults and none were given")
+
+
 class NotTried(NotApplicable):
     """A check that was not reached, since something that it needs has failed; `cause` is that of the failure."""
 
@@ -123,4 +130,4 @@ def settings_of(subject: Subject) -> Any:
     try:
         return subject.settings
     except ValidationError as error:
-        raise NotApplicable("its settings have no defaults and none were given") from error
+        raise Unset from error

@@ -15,7 +15,7 @@ from polyjanus.core.errors import PolyjanusError
 from polyjanus.core.sequence.messages import Pathways, read_messages
 from polyjanus.core.settings import BuildContext
 from polyjanus.core.testing.bench import Subject
-from polyjanus.core.testing.contract import NotApplicable, check, expect, place, settings_of
+from polyjanus.core.testing.contract import NotApplicable, Unset, check, expect, place, settings_of
 
 ROWS = 6
 """Rows that are looked at: as many from the beginning, less one, and the last."""
@@ -66,7 +66,7 @@ def missing_data_are_told(subject: Subject) -> None:
     try:
         settings = cls.model_validate(block, context=subject.bench.context)
     except ValueError as error:
-        raise NotApplicable("its settings have no defaults and none were given") from error
+        raise Unset from error
     where = place(cls, "build")
     try:
         source: Source = settings.build(BuildContext(path="data.x", folder=Path.cwd()))

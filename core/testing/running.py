@@ -18,12 +18,22 @@ from polyjanus.core.manager import Plugins, load_plugins, load_target
 from polyjanus.core.registry import Entry
 from polyjanus.core.settings import ComponentConfig
 from polyjanus.core.testing.bench import BUILT, PLUGIN, Bench, Subject
-from polyjanus.core.testing.contract import CHECKS, Broken, Check, NotApplicable, NotTried, place, raised_at, shown
+from polyjanus.core.testing.contract import (
+    CHECKS,
+    Broken,
+    Check,
+    NotApplicable,
+    NotTried,
+    Unset,
+    place,
+    raised_at,
+    shown,
+)
 
 for _name in ("settings", "module", "media", "encoder", "codec", "part", "row", "other"):
     import_module(f"polyjanus.core.testing.{_name}_checks")
 
-Outcome = Literal["passed", "failed", "skipped", "expected", "untried"]
+Outcome = Literal["passed", "failed", "skipped", "expected", "untried", "unset"]
 Expected = Mapping[str, Mapping[str, str]]
 BUILDING = "settings that build it"
 
@@ -150,6 +160,8 @@ def _outcome(case: Case, told: dict[str, str]) -> tuple[Outcome, str]:
             case()
     except NotTried as reason:
         return "untried", told.get(reason.cause, str(reason))
+    except Unset as reason:
+        return "unset", str(reason)
     except NotApplicable as reason:
         return "skipped", str(reason)
     except Broken as fault:

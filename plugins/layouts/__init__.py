@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class GridConfig(LayoutConfig):
-    """One step per code, always as many as the codec has at most; no special codes (Janus: 24 x 24 steps)."""
+    """One step per code, always as many as the codec has at most; no special codes (Janus: 24 x 24 steps).
+
+    The cheapest: N steps. The columns of several code books are drawn at once, none sees another of its frame.
+    """
 
     type: Literal["grid"]
 
@@ -26,7 +29,11 @@ class GridConfig(LayoutConfig):
 
 
 class EndedConfig(LayoutConfig):
-    """One step per code and a last one that says the end; items may differ in length."""
+    """One step per code and a last one for the end; several books are drawn at once, blind to each other.
+
+    Items may differ in length. It costs N + 1 steps; with several code books all columns of a frame are predicted at
+    once and independently, which blurs what the books say together.
+    """
 
     type: Literal["ended"]
 
@@ -39,7 +46,10 @@ class EndedConfig(LayoutConfig):
 
 
 class FlatConfig(LayoutConfig):
-    """One step per code, book after book, each book with codes of its own (AnyGPT, arXiv 2402.12226)."""
+    """One step per code, book after book: K times the steps, each book sees all before it (AnyGPT, arXiv 2402.12226).
+
+    Items may differ in length. It costs K · N steps, of training and of writing, and loses nothing between the books.
+    """
 
     type: Literal["flat"]
 
@@ -52,7 +62,11 @@ class FlatConfig(LayoutConfig):
 
 
 class DelayConfig(LayoutConfig):
-    """One step per frame, each code book one step behind the one before it (MusicGen, arXiv 2306.05284)."""
+    """One step per frame, each book one step behind: sees the books before it in N + K - 1 steps (arXiv 2306.05284).
+
+    Items may differ in length. Between `ended` and `flat`: nearly the steps of the first, and a book sees those before
+    it in its frame, as with the second. It is MusicGen's.
+    """
 
     type: Literal["delay"]
 

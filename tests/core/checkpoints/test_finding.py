@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from polyjanus.core.checkpoints.atomic import atomic_dir
-from polyjanus.core.checkpoints.finding import CHECKPOINTS, find_checkpoint, newest, runs_of
+from polyjanus.core.checkpoints.finding import CHECKPOINTS, find_checkpoint, newest, newest_run, runs_of
 from polyjanus.core.errors import CheckpointError, UsageError
 
 
@@ -66,6 +66,8 @@ def test_a_yaml_stands_for_the_last_run_that_has_a_checkpoint(tmp_path: Path, mo
     for run in ("2", "10"):
         _make(tmp_path / "runs" / "digits" / run / CHECKPOINTS / "step-1", 1)
     assert find_checkpoint(yaml).parent.parent.name == "10"
+    run = newest_run(yaml)
+    assert run is not None and run.name == "10", "a run that saved nothing is not gone on with"
 
 
 def test_an_empty_folder_and_an_unknown_name_say_so(tmp_path: Path) -> None:

@@ -201,3 +201,8 @@ def test_chat_names_commands_that_are_not_there(
     assert main(["chat", checkpoint]) == 0
     said = capsys.readouterr().err
     assert "no command /foo" in said and "no output 'sound'" in said
+
+
+def test_a_folder_is_no_file(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", checkpoint, "--image", str(tmp_path), "what?"]) == 2
+    assert f"{str(tmp_path)!r} is a folder\n  --image takes a file in it" in capsys.readouterr().err

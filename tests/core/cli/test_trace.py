@@ -101,6 +101,22 @@ def test_a_run_is_traced_with_its_own_settings_and_weights(call: Call, rows: Any
     assert status == 2 and "is no run" in err
 
 
+def test_a_run_is_inspected_with_its_own_settings_and_answers_for_its_yaml(
+    call: Call, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    yaml = rows([{"text": f"line {number}"} for number in range(4)])
+    stages = "training.stages=[{name: s, train: [backbone], mix: {captions: 1}, steps: 2, batch: 2, lr: 1e-3}]"
+    assert call("train", yaml, stages, "--device", "cpu", "--quiet")[0] == 0
+    status, out, _ = call("inspect", f"runs/{yaml.stem}/1", "--json")
+    assert status == 0 and [stage["name"] for stage in json.loads(out)["stages"]] == ["s"]
+    status, _, told = call("run", yaml, "a", "--max-tokens", "1", "--device", "cpu")
+    assert status == 0 and f"runs/{yaml.stem}/1, step 2" in told
+    (tmp_path / "runs" / yaml.stem / "2").mkdir()
+    status, _, told = call("train", yaml, stages, "--resume", "--device", "cpu", "--quiet")
+    assert status == 0 and f"resuming runs/{yaml.stem}/1" in told
+
+
 def test_what_steps_give_is_described_by_its_shapes() -> None:
     assert described({"pixels": torch.zeros(2, 3)}) == "pixels (2, 3) float32"
     assert described([torch.zeros(2, dtype=torch.int64)]) == "(2,) int64"

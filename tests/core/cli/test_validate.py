@@ -246,3 +246,19 @@ def test_three_hundred_broken_files_end_in_a_message_or_are_valid(cli: Cli, writ
     source = random.Random(0)
     statuses = [cli("validate", write(_mutated(rich, source))).status for _ in range(300)]
     assert set(statuses) == {0, 2}
+
+
+def test_parts_that_start_from_a_checkpoint_are_components(cli: Cli, write: Write, rich: str) -> None:
+    path = write(rich)
+    wrong = refused(cli, path, "training.init_from={image.understand.adapter: ./a, bakbone: ./a}")
+    assert "did you mean 'image.understand.adaptor'" in wrong and "did you mean 'backbone'" in wrong
+    right = "training.init_from={image.understand: ./a, backbone.layers.0: ./a, text.head: ./a}"
+    assert cli("validate", path, right).status == 0
+
+
+def test_a_layout_of_one_length_is_refused_for_items_of_several(call: Any, tiny_yaml: Path) -> None:
+    point_cloud = "modalities.point_cloud.generate={codec: {type: voxel, bits: 2, max_codes: 8}"
+    status, _, told = call("validate", tiny_yaml, "--wiring", f"{point_cloud}}}")
+    assert status == 2 and "layout 'grid' takes items of one length, but codec 'voxel' has items of 1 to 8" in told
+    assert "write `layout: ended`" in told
+    assert call("validate", tiny_yaml, "--wiring", f"{point_cloud}, layout: ended}}")[0] == 0

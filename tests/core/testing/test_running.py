@@ -87,6 +87,32 @@ def test_the_command_says_what_is_wrong_and_its_status(file: Path, capsys: pytes
     assert main(["plugins", "check", str(file), "--settings", "{"]) == 2
 
 
+def test_what_has_no_settings_is_counted_apart_from_what_does_not_apply(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bare.py").write_text(BARE, encoding="utf-8")
+    assert main(["plugins", "check", str(tmp_path / "bare.py")]) in (0, 1)
+    assert re.search(r"\d+ not tried: give --settings or example_settings", capsys.readouterr().out)
+
+
+BARE = '''
+"""A source without example_settings."""
+from typing import Literal
+from pydantic import Field
+from polyjanus import hookimpl
+from polyjanus.core.settings import SourceConfig
+
+class BareConfig(SourceConfig):
+    """Rows of a file."""
+    type: Literal["bare_rows"]
+    path: str = Field(description="file")
+
+@hookimpl
+def register(registries):
+    registries.sources.add(BareConfig)
+'''
+
+
 MUTE = '''
 """A modality whose example fails, with an encoder for it."""
 from typing import Literal
