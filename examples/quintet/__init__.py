@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from polyjanus.core.registry import Registries
 from polyjanus.core.settings import BuildContext, MetricConfig, SourceConfig
 
 if TYPE_CHECKING:
-    from polyjanus.examples.quintet.metrics import AttributesAsked, AttributesRead, Compared, Copied, Directions
+    from polyjanus.examples.quintet.metrics import QuintetSuite
     from polyjanus.examples.quintet.source import QuintetRows
 
 Sense = Literal["image", "audio", "point_cloud", "eeg"]
@@ -41,81 +41,27 @@ class QuintetConfig(SourceConfig):
         return QuintetRows(World("train", self.file or FILE), self.task, self.senses, self.rows)
 
 
-class SuiteConfig(MetricConfig):
-    """An evaluation on people, voices and handwriting that no model met, in phrases that none was trained on."""
+class QuintetScoresConfig(MetricConfig):
+    """Scores on people, voices and handwriting that no model met, in phrases that none was trained on."""
 
+    type: Literal["quintet_scores"]
+    of: Literal["directions", "asked", "named", "compared", "copied"] = Field(
+        description="directions: any sense to any; asked, named: attributes made and read; compared: the same digit or"
+        " not; copied: the same handwriting as picture or solid, found among a hundred"
+    )
     senses: Senses = Field(default=ALL, description="signals that take part")
     count: int = Field(default=100, gt=9, description="questions per score, at most")
     guided: bool = Field(default=True, description="the pipeline's own samplers; else temperature 1 and no guidance")
 
-    def asked(self) -> dict[str, Any]:
-        """Return what a suite is built with."""
-        return {"count": self.count, "senses": self.senses, "guided": self.guided}
-
-
-class DirectionsConfig(SuiteConfig):
-    """Any sense to any sense, words among them: a score for every pair."""
-
-    type: Literal["quintet_directions"]
-
-    def build(self, context: BuildContext) -> Directions:
+    def build(self, context: BuildContext) -> QuintetSuite:
         """Return the metric."""
-        from polyjanus.examples.quintet.metrics import Directions
+        from polyjanus.examples.quintet.metrics import SUITES
 
-        return Directions(**self.asked())
-
-
-class AttributesAskedConfig(SuiteConfig):
-    """Attributes asked for in words, such as a red seven leaning left."""
-
-    type: Literal["quintet_attributes_asked"]
-
-    def build(self, context: BuildContext) -> AttributesAsked:
-        """Return the metric."""
-        from polyjanus.examples.quintet.metrics import AttributesAsked
-
-        return AttributesAsked(**self.asked())
-
-
-class AttributesReadConfig(SuiteConfig):
-    """Attributes named in words."""
-
-    type: Literal["quintet_attributes_read"]
-
-    def build(self, context: BuildContext) -> AttributesRead:
-        """Return the metric."""
-        from polyjanus.examples.quintet.metrics import AttributesRead
-
-        return AttributesRead(**self.asked())
-
-
-class ComparedConfig(SuiteConfig):
-    """Whether two signals are of the same digit."""
-
-    type: Literal["quintet_compared"]
-
-    def build(self, context: BuildContext) -> Compared:
-        """Return the metric."""
-        from polyjanus.examples.quintet.metrics import Compared
-
-        return Compared(**self.asked())
-
-
-class CopiedConfig(SuiteConfig):
-    """The same handwriting as a picture or as a solid, found again among a hundred."""
-
-    type: Literal["quintet_copied"]
-
-    def build(self, context: BuildContext) -> Copied:
-        """Return the metric."""
-        from polyjanus.examples.quintet.metrics import Copied
-
-        return Copied(**self.asked())
+        return SUITES[self.of](self.count, self.senses, guided=self.guided)
 
 
 @hookimpl
 def register(registries: Registries) -> None:
     """Offer the data set and its evaluations."""
     registries.sources.add(QuintetConfig)
-    for metric in (DirectionsConfig, AttributesAskedConfig, AttributesReadConfig, ComparedConfig, CopiedConfig):
-        registries.metrics.add(metric)
+    registries.metrics.add(QuintetScoresConfig)

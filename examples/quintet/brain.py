@@ -125,7 +125,7 @@ class Person:
         random = np.random.default_rng([number, 23])
         return cls(
             int(random.integers(PLACES)),
-            np.exp(random.normal(0, 0.2, 2)),
+            np.exp(random.normal(0, 0.12, 2)),
             float(random.normal(0, 0.15)),
             1.5e-6 * float(np.exp(random.normal(0, 0.4))),
             float(random.uniform(9, 11)),

@@ -13,7 +13,6 @@ import numpy as np
 
 from polyjanus.core.judging import KernelClassifier
 from polyjanus.encoders.audio.media import Audio
-from polyjanus.encoders.eeg.judges import correlation
 from polyjanus.encoders.eeg.recording import Recording
 from polyjanus.encoders.point_cloud.media import PointCloud
 from polyjanus.examples.quintet.brain import FREQUENCIES
@@ -25,6 +24,8 @@ SIDE = 16
 """Cells a side at which pictures and solids are compared."""
 BANDS_HZ = ((6.0, 45.0), (14.0, 45.0), (22.0, 45.0))
 """The filter bank of EEG."""
+MULTIPLES = np.arange(1, 4)
+"""Harmonics that are looked for."""
 FITTED, TESTED = 2000, 1000
 """Signals on which a judge is fitted, and on which its ceiling is measured."""
 
@@ -126,9 +127,18 @@ def brain_scores(recording: Recording) -> Array:
     total = np.zeros(len(FREQUENCIES))
     for number, (low, high) in enumerate(BANDS_HZ, start=1):
         passed = np.fft.irfft(spectrum * ((hertz >= low) & (hertz <= high)), volts.shape[1])
-        found = [correlation(passed, rate, frequency) for frequency in FREQUENCIES]
-        total += (number**-1.25 + 0.25) * np.square(found)
+        seen = np.linalg.qr(passed.T)[0]
+        found = np.linalg.svd(seen.T @ _waves(rate, volts.shape[1]), compute_uv=False)[:, 0]
+        total += (number**-1.25 + 0.25) * found**2
     return total
+
+
+@cache
+def _waves(rate: float, total: int) -> Array:
+    """Return an orthonormal basis (10, T, 6) of the sines of each target and its harmonics."""
+    angles = 2 * np.pi * np.arange(total)[:, None] / rate * np.array(FREQUENCIES)[:, None, None] * MULTIPLES
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=2)
+    return np.linalg.qr(waves - waves.mean(1, keepdims=True))[0]
 
 
 def brain_amplitude(recording: Recording) -> Array:

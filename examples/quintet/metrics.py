@@ -5,7 +5,7 @@ All prompts are phrased as none was in training; all signals are of people, voic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -198,6 +198,15 @@ class HandwritingIndex:
         vectors = np.stack([self.look(each) for each in media])
         far = (vectors**2).sum(1)[:, None] + (self.vectors**2).sum(1) - 2 * vectors @ self.vectors.T
         return self.numbers[far.argmin(1)]
+
+
+SUITES: Mapping[str, type[QuintetSuite]] = {
+    "directions": Directions,
+    "asked": AttributesAsked,
+    "named": AttributesRead,
+    "compared": Compared,
+    "copied": Copied,
+}
 
 
 def _matched(

@@ -21,7 +21,7 @@ class QuintetRows(Source):
 
     def __init__(self, world: World, task: str, senses: Sequence[str], rows: int) -> None:
         self.world, self.senses, self.rows = world, tuple(senses), rows
-        self._turn = TASKS[task].__get__(self)
+        self._turn = TASKS[task]
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -33,7 +33,7 @@ class QuintetRows(Source):
 
     def row(self, index: int, noise: Noise) -> Row:
         """Return one conversation."""
-        asked, answer = self._turn(index // FOLDS, index % FOLDS, noise)
+        asked, answer = self._turn(self, index // FOLDS, index % FOLDS, noise)
         return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}
 
     def read(self, number: int, fold: int, noise: Noise) -> Turn:

@@ -3,13 +3,14 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from polyjanus.core.errors import DataError
 from polyjanus.examples.quintet import brain, judges, sounds, vocabulary, words
-from polyjanus.examples.quintet.metrics import HandwritingIndex
+from polyjanus.examples.quintet.metrics import SUITES, HandwritingIndex
 from polyjanus.examples.quintet.source import TASKS, QuintetRows
 from polyjanus.examples.quintet.world import FOLDS, World, handwriting_of, open_world
 
@@ -106,6 +107,35 @@ def test_judges_know_most_of_real_signals_and_not_all(sense: str) -> None:
         assert 0.85 < ceiling <= 1.0, question
         if question == "digit":
             assert 0.9 < ceiling < 0.99
+
+
+@pytest.fixture(scope="module")
+def untrained(plugins: Any) -> Any:
+    from polyjanus.core.pipeline import Pipeline
+
+    return Pipeline.from_yaml(Path(__file__).parents[2] / "examples" / "quintet.yaml", plugins=plugins, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("of", "names"),
+    [
+        ("directions", ["text to text", "text to image", "image to text", "image to image"]),
+        ("asked", ["image colour", "image slant"]),
+        ("named", ["image colour", "image slant"]),
+        ("compared", [""]),
+    ],
+)
+def test_a_model_that_learned_nothing_scores_no_better_than_chance(of: str, names: list[str], untrained: Any) -> None:
+    found = dict(SUITES[of](40, ["image"], guided=False).measure_all(untrained, limit=20))
+    assert list(found) == names
+    for score in found.values():
+        assert score.n == 20 and score.low < 0.5
+
+
+def test_another_signal_of_the_same_handwriting_is_what_a_copy_is_held_to(untrained: Any) -> None:
+    found = dict(SUITES["copied"](20, words.SENSES, guided=False).measure_all(untrained, limit=10))
+    assert list(found) == ["image to point_cloud", "point_cloud to image"]
+    assert all(score.score < 0.5 for score in found.values())
 
 
 def test_eeg_keeps_the_frequency_and_the_phase_of_its_target() -> None:
