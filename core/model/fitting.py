@@ -11,7 +11,12 @@ from polyjanus.core.settings import BuildContext, ComponentConfig, GenerateConfi
 
 
 def check_lengths(settings: GenerateConfig, codec: Codec, layout: Layout, prefix: str) -> None:
-    """Refuse a layout that takes items of one length for a codec whose items differ in theirs."""
+    """Refuse a layout that takes items of one length for a codec that says that its items differ in theirs.
+
+    One that never said how few codes an item has is believed: its items may be of one length all the same.
+    """
+    if not _says_fewest(codec):
+        return
     fewest, most = max(1, codec.min_codes), codec.max_codes
     try:
         layout.num_steps(fewest)
@@ -22,6 +27,11 @@ def check_lengths(settings: GenerateConfig, codec: Codec, layout: Layout, prefix
             paths=[f"{prefix}.layout", f"{prefix}.codec"],
             hint="write `layout: ended`; a codec whose items all have as many codes says min_codes = max_codes",
         ) from error
+
+
+def _says_fewest(codec: Codec) -> bool:
+    owners = [vars(codec), *(vars(kind) for kind in type(codec).__mro__ if kind is not Codec)]
+    return any("min_codes" in names for names in owners)
 
 
 def check_fits(settings: ComponentConfig, context: BuildContext) -> None:
@@ -57,6 +67,8 @@ def last_line(error: Exception) -> str:
 def missing_package(settings: ComponentConfig, context: BuildContext, error: ImportError) -> WiringError:
     """Return the error of a component whose package is not installed, with the line for pip."""
     extra = type(settings).extra
+    if error.name is None:  # raised by a library that looked for another itself, and names it
+        return WiringError(f"{settings.type!r} cannot be built: {last_line(error)}", paths=[context.path])
     remedy = f'pip install "polyjanus[{extra}]"' if extra else f"install the package that has {error.name!r}"
     return WiringError(
         f"{settings.type!r} needs {error.name}, which is not installed", paths=[context.path], hint=remedy
