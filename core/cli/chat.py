@@ -16,11 +16,6 @@ from polyjanus.core.errors import PolyjanusError, UsageError, suggest
 if TYPE_CHECKING:
     from polyjanus.core.pipeline import Pipeline
 
-HELP = """/image FILE …  hand over a file with the next words (any modality's name)
-/output NAMES  what to answer with, such as image or text,image
-/new           forget the conversation
-/quit          leave"""
-
 
 @click.command(name="chat")
 @click.argument("pipeline")
@@ -43,7 +38,7 @@ def command(
     note_source(pipeline, model.source)
     chat = _Chat(model, output.split(","), out, seed)
     log(f"{pipeline}: understands text, {', '.join(model.compiler.understandings)}; writes {', '.join(model.outputs)}")
-    log(f"answers are {output}; /output image changes that; /help for help, /quit to leave")
+    log(f"answers are {output}; /output {model.outputs[-1]} changes that; /help for help, /quit to leave")
     while (line := _read_line()) is not None and line.strip() != "/quit":
         try:
             chat.take(line.strip())
@@ -86,12 +81,24 @@ class _Chat:
         self.messages: list[dict[str, Any]] = []
         self.written = 0
 
+    @property
+    def help(self) -> str:
+        """Return what can be typed."""
+        rows = [
+            (f"/{name} FILE …", f"hand over {name} with the next words")
+            for name in self.pipeline.compiler.understandings
+        ]
+        rows.append(("/output NAMES", f"what to answer with, among {', '.join(self.pipeline.outputs)}"))
+        rows += [("/new", "forget the conversation"), ("/quit", "leave")]
+        wide = max(len(typed) for typed, _ in rows) + 2
+        return "\n".join(typed.ljust(wide) + words for typed, words in rows)
+
     def take(self, line: str) -> None:
         """Do what a line says, or answer it."""
         if not line:
             return
         if line == "/help":
-            log(HELP)
+            log(self.help)
         elif line == "/new":
             self.messages = []
         elif line.startswith("/output "):
@@ -99,7 +106,7 @@ class _Chat:
         else:
             command = line.split()[0][1:]
             if line.startswith("/") and command not in self.pipeline.compiler.understandings:
-                raise UsageError(f"no command /{command}", hint=HELP)
+                raise UsageError(f"no command /{command}", hint=self.help)
             self._answer(read_parts(_words(line)))
 
     def _answer(self, parts: list[Any]) -> None:

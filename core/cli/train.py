@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import join
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -243,8 +244,12 @@ def _new_run(folder: Path | None, yaml: Path) -> Path:
             return home / str(number)
 
 
+TOLD_EVERY = 30.0
+"""Seconds between lines where there is no terminal for a bar."""
+
+
 class _Bar:
-    """A progress bar on stderr, and a line per validation."""
+    """A progress bar on stderr, or a line now and then where that is no terminal; and a line per validation."""
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console
@@ -259,6 +264,8 @@ class _Bar:
         )
         self._progress: Progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
         self._task: TaskID | None = None
+        self._is_told = not quiet and not self._progress.console.is_terminal
+        self._told = monotonic()
 
     def __enter__(self) -> _Bar:
         self._progress.start()
@@ -281,3 +288,6 @@ class _Bar:
         elif self._task is not None:
             losses = " ".join(f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss"))
             self._progress.update(self._task, advance=1, losses=losses)
+            if self._is_told and monotonic() - self._told >= TOLD_EVERY:
+                self._told = monotonic()
+                log(f"{record['stage']} {record['step']}: {losses}")

@@ -67,6 +67,6 @@ def test_a_component_whose_library_is_missing_names_the_extra(
 ) -> None:
     path = tmp_path / "pipeline.yaml"
     path.write_text(YAML.format("{type: audio, understand: {encoder: {type: mel_patch}}}"), encoding="utf-8")
-    monkeypatch.setattr("polyjanus.core.model.building.can_import", lambda name: name != "torchaudio")
+    monkeypatch.setattr("polyjanus.core.model.fitting.can_import", lambda name: name != "torchaudio")
     with pytest.raises(WiringError, match=r"'mel_patch' needs torchaudio(.|\n)*polyjanus\[audio\]"):
         Pipeline.from_yaml(path, plugins=plugins, device="cpu")

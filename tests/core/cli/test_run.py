@@ -122,6 +122,7 @@ def test_chat_answers_and_remembers(
     monkeypatch.setattr("builtins.input", lambda _: next(waiting))
     assert main(["chat", checkpoint, "-o", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr()
+    assert "/image FILE …  hand over image" in shown.err and "among text, image" in shown.err
     assert "there is no file" in shown.err  # the name with a blank was not quoted, and chat went on
     assert (tmp_path / "out" / "image-1.png").is_file() and (tmp_path / "out" / "image-2.png").is_file()
 
@@ -139,8 +140,11 @@ def test_train_writes_a_run_that_can_be_run_and_resumed(
     assert run == "runs/tiny/1" and (Path(run) / "log.jsonl").read_text().count("\n") == 2
     assert main(["run", "tiny.yaml", "draw", "--output", "image"]) == 0
     assert main(["train", "tiny.yaml", "training.stages.0.steps=2", "--quiet", "--resume"]) == 0
-    assert main(["train", "tiny.yaml", "training.stages.0.steps=2", "--quiet"]) == 0
+    monkeypatch.setattr("polyjanus.core.cli.train.TOLD_EVERY", 0.0)
+    assert main(["train", "tiny.yaml", "training.stages.0.steps=2"]) == 0
     assert Path("runs/tiny/2").is_dir()
+    told = capsys.readouterr().err
+    assert " 1: " in told and " 2: " in told, "where there is no terminal for a bar, lines say how far it is"
 
 
 def test_inspect_shows_every_part(tiny_yaml: Path, capsys: pytest.CaptureFixture[str]) -> None:

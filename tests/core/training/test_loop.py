@@ -323,7 +323,7 @@ def test_a_run_killed_at_any_moment_goes_on_with_the_same_losses(unbroken: Any) 
     command = [sys.executable, str(script), str(runs.home), str(Path(__file__).parent)]
     numbers = random.Random(0)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for _ in range(5):
+    for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == b"ready\n", process.stderr.read().decode()
