@@ -27,7 +27,7 @@ class GridPreparation(ABC):
 
     @abstractmethod
     def normalise(self, cells: Tensor) -> Tensor:
-        """Return float32 values (B, C, H, W) of cells, about -1 to 1."""
+        """Return float32 values (B, C, H, W) of cells, about as large as 1."""
 
     @abstractmethod
     def media(self, values: Tensor, *, truncates: bool = False) -> Sequence[Any]:

@@ -91,7 +91,6 @@ WRITE: Mapping[str, Phrases] = MappingProxyType(
 )
 SAME_DIGIT: Mapping[str, Phrases] = MappingProxyType(
     {
-        "text": ("Write it as a word.", "As a word.", "Please write it as a word."),
         "image": ("Draw this digit.", "Show me this digit.", "A picture of it.", "Please draw this digit."),
         "audio": ("Say this digit.", "Let me hear this digit.", "The sound of it.", "Please say this digit."),
         "point_cloud": ("Build this digit.", "A solid of it.", "Make it as a solid.", "Please build this digit."),
@@ -128,6 +127,11 @@ WORDS = (("Write {} as a word.", "The word for {}.", "Please write {} as a word.
 """Numerals to words: the fifth sense, which is text itself."""
 
 
+TURNED = {"image": ("colour", "slant", "leaning"), "point_cloud": ("size", "tilt", "tilted")}
+"""Of senses of things that stand somewhere: what is said before the digit, and after it, with the verb for sides."""
+SIDES = ("left", "right")
+
+
 def choose(phrases: Sequence[str], noise: np.random.Generator | None) -> str:
     """Return one of the phrases that are trained on; the one kept for testing where there is no noise."""
     return phrases[-1] if noise is None else phrases[int(noise.integers(len(phrases) - 1))]
@@ -135,16 +139,10 @@ def choose(phrases: Sequence[str], noise: np.random.Generator | None) -> str:
 
 def described(sense: str, name: str, attributes: Attributes) -> str:
     """Return a digit with the attributes that are given, in words: `a red seven leaning left`."""
-    has = attributes.get
-    if sense == "image":
-        words = ["a", has("colour", ""), name, {"upright": "upright"}.get(has("slant", ""), "")]
-        lean = has("slant") in ("left", "right")
-        return " ".join(word for word in (*words, f"leaning {has('slant')}" if lean else "") if word)
-    if sense == "point_cloud":
-        words = ["a", has("size", ""), name, {"level": "level"}.get(has("tilt", ""), "")]
-        tilts = has("tilt") in ("left", "right")
-        return " ".join(word for word in (*words, f"tilted {has('tilt')}" if tilts else "") if word)
-    if sense == "audio":
-        said = " and ".join(word for word in (has("pitch", ""), has("speed", "")) if word)
-        return f"{name}, {said}" if said else name
-    return f"{name}, {has('amplitude')}" if has("amplitude") else name
+    if sense in TURNED:
+        first, second, verb = TURNED[sense]
+        turned = attributes.get(second, "")
+        words = ["a", attributes.get(first, ""), name, f"{verb} {turned}" if turned in SIDES else turned]
+        return " ".join(word for word in words if word)
+    said = " and ".join(attributes[kind] for kind in ATTRIBUTES[sense] if kind in attributes)
+    return f"{name}, {said}" if said else name
