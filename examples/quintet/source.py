@@ -14,6 +14,8 @@ from polyjanus.examples.quintet.world import FOLDS, Instance, World
 Noise = np.random.Generator
 Turn = tuple[list[Any], list[Any]]
 """What the user says and what the assistant answers, part by part."""
+UNSAID = 0.1
+"""Share of signals to be answered with signals that come without words: what is wanted shows in the output alone."""
 
 
 class QuintetRows(Source):
@@ -58,7 +60,8 @@ class QuintetRows(Source):
         """Another signal of the same digit, in any sense."""
         given = self._signal(self._sense(number), number, fold, noise)
         made = self._signal(self._sense(number // len(self.senses)), number, fold, noise, digit=given.digit)
-        return [given.part, words.choose(words.SAME_DIGIT[made.sense], noise)], [made.part]
+        phrase = words.choose(words.SAME_DIGIT[made.sense], noise)
+        return [given.part, *([] if noise.random() < UNSAID else [phrase])], [made.part]
 
     def copy(self, number: int, fold: int, noise: Noise) -> Turn:
         """The same handwriting, as a solid or as a picture."""
@@ -90,10 +93,14 @@ class QuintetRows(Source):
         return [given.part, words.choose(words.CHECK, noise).format(what)], [words.NO_YES[is_true]]
 
     def both(self, number: int, fold: int, noise: Noise) -> Turn:
-        """Sound and picture in one reply."""
-        said = self._signal("audio", number, fold, noise)
-        drawn = self._signal("image", number, fold, noise, digit=said.digit)
-        return [words.choose(words.BOTH, noise).format(said.name)], [said.part, drawn.part]
+        """Two signals in one reply: of a name, sound and picture; of another signal, any two."""
+        if number % 2 and {"audio", "image"} <= set(self.senses):
+            said = self._signal("audio", number, fold, noise)
+            drawn = self._signal("image", number, fold, noise, digit=said.digit)
+            return [words.choose(words.BOTH, noise).format(said.name)], [said.part, drawn.part]
+        given = self._signal(self._sense(number // 2), number, fold, noise)
+        senses = noise.permutation(self.senses)[:2]
+        return [given.part], [self._signal(str(sense), number, fold, noise, digit=given.digit).part for sense in senses]
 
     def words(self, number: int, fold: int, noise: Noise) -> Turn:
         """Numerals as words."""
