@@ -15,7 +15,7 @@ Noise = np.random.Generator
 Turn = tuple[list[Any], list[Any]]
 """What the user says and what the assistant answers, part by part."""
 UNSAID = 0.1
-"""Share of signals to be answered with signals that come without words: what is wanted shows in the output alone."""
+"""Share of signals that come without words, to be named or answered with others: the output alone says what is wanted."""
 
 
 class QuintetRows(Source):
@@ -41,7 +41,7 @@ class QuintetRows(Source):
     def read(self, number: int, fold: int, noise: Noise) -> Turn:
         """Which digit is it?"""
         given = self._signal(self._sense(number), number, fold, noise)
-        return [given.part, words.choose(words.READ, noise)], [given.name]
+        return [given.part, *_perhaps(words.READ, noise)], [given.name]
 
     def ask(self, number: int, fold: int, noise: Noise) -> Turn:
         """What is it like?"""
@@ -60,8 +60,7 @@ class QuintetRows(Source):
         """Another signal of the same digit, in any sense."""
         given = self._signal(self._sense(number), number, fold, noise)
         made = self._signal(self._sense(number // len(self.senses)), number, fold, noise, digit=given.digit)
-        phrase = words.choose(words.SAME_DIGIT[made.sense], noise)
-        return [given.part, *([] if noise.random() < UNSAID else [phrase])], [made.part]
+        return [given.part, *_perhaps(words.SAME_DIGIT[made.sense], noise)], [made.part]
 
     def copy(self, number: int, fold: int, noise: Noise) -> Turn:
         """The same handwriting, as a solid or as a picture."""
@@ -116,6 +115,12 @@ class QuintetRows(Source):
     ) -> Instance:
         wanted = int(noise.integers(10)) if digit is None else digit
         return self.world.draw(sense, wanted, noise, fold=fold, **same)
+
+
+def _perhaps(phrases: Sequence[str], noise: Noise) -> list[str]:
+    """Return one of the phrases, or sometimes none."""
+    phrase = words.choose(phrases, noise)
+    return [] if noise.random() < UNSAID else [phrase]
 
 
 TASKS: Mapping[str, Callable[..., Turn]] = {
