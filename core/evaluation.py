@@ -22,11 +22,13 @@ CONTROLS = ("noise", "shuffled", "nothing")
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer to show: what was asked, the medium that was read or drawn, and what came of it."""
+    """One answer to show: what was asked, or came of it, the medium that was read or drawn, and what it came from."""
 
     caption: str
     modality: str
     media: Any
+    given: Sample | None = None
+    """The medium that was read, where another is shown."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,10 @@ class Metric(ABC):
     ) -> Iterator[tuple[str, Score]]:
         """Yield the scores by name; one that is measured as many overrides this, and its names tell them apart."""
         yield "", self.measure(pipeline, limit=limit, seed=seed)
+
+    def examples(self, seed: int = 0) -> Iterator[Sample]:
+        """Yield held-out media for a person to try, one of each modality; a metric that has some overrides this."""
+        yield from ()
 
 
 class Suite(Metric):

@@ -36,13 +36,14 @@ def groups(scores: Scores) -> dict[str, list[Score]]:
 
 def is_square(group: list[Score]) -> bool:
     """Tell whether a group has one score for every input with every output."""
-    inputs, outputs = _axes(group)
+    inputs, outputs = axes(group)
     return len(group) >= SQUARE and len({(s.input, s.output) for s in group}) == len(group) == len(inputs) * len(
         outputs
     )
 
 
-def _axes(group: list[Score]) -> tuple[list[str], list[str]]:
+def axes(group: list[Score]) -> tuple[list[str], list[str]]:
+    """Return the inputs and the outputs of scores, in order."""
     return list(dict.fromkeys(s.input for s in group)), list(dict.fromkeys(s.output for s in group))
 
 
@@ -58,7 +59,7 @@ def _line(score: Score) -> str:
 
 
 def _table(name: str, group: list[Score]) -> str:
-    inputs, outputs = _axes(group)
+    inputs, outputs = axes(group)
     known = {(score.input, score.output): score for score in group}
     wide = max(map(len, (*inputs, name))) + 2
     cells = max(CELL, *(len(output) + 2 for output in outputs))
@@ -87,7 +88,7 @@ def page(scores: Scores, modalities: Mapping[str, Modality[Any, Any]], title: st
 
 
 def _html_table(group: list[Score]) -> str:
-    inputs, outputs = _axes(group)
+    inputs, outputs = axes(group)
     known = {(score.input, score.output): score for score in group}
     head = "".join(f"<th>{html.escape(output)}</th>" for output in outputs)
     rows: list[str] = []
@@ -114,9 +115,17 @@ def _html_rows(group: list[Score], modalities: Mapping[str, Modality[Any, Any]])
 
 
 def _sample(sample: Sample, modalities: Mapping[str, Modality[Any, Any]]) -> str:
-    picture = b64encode(modalities[sample.modality].preview(sample.media)).decode()
-    caption = html.escape(sample.caption)
+    shown = [each for each in (sample.given, sample) if each is not None]
+    figures = "→".join(_figure(each, modalities) for each in shown)
+    return f'<span style="display:inline-block;margin:4px 12px 4px 0">{figures}</span>'
+
+
+def _figure(sample: Sample, modalities: Mapping[str, Modality[Any, Any]]) -> str:
+    caption, picture = html.escape(sample.caption), ""
+    if sample.modality in modalities:
+        data = b64encode(modalities[sample.modality].preview(sample.media)).decode()
+        picture = f'<img style="max-width:150px" alt="{caption}" src="data:image/png;base64,{data}">'
     return (
-        f'<figure style="display:inline-block;margin:4px"><img style="max-width:150px" alt="{caption}"'
-        f' src="data:image/png;base64,{picture}"><figcaption><small>{caption}</small></figcaption></figure>'
+        f'<figure style="display:inline-block;margin:4px">{picture}'
+        f"<figcaption><small>{caption}</small></figcaption></figure>"
     )

@@ -13,6 +13,8 @@ from polyjanus.core.settings import is_local
 RUNS = Path("runs")
 CHECKPOINTS = "checkpoints"
 BEST = "best"
+DEFAULT = "quintet"
+"""The shipped pipeline that is shown to who names none."""
 
 
 def shipped() -> dict[str, Path]:

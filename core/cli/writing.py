@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from polyjanus.core.cli.common import log
+from polyjanus.core.errors import MediaError
 from polyjanus.core.generation.events import Event, MediaProgress, MediaReady, TextDelta
+from polyjanus.core.modality import Modality
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -99,3 +101,13 @@ class Writer:
 def numbered(path: Path, *numbers: int) -> Path:
     """Return the path with numbers before its suffix."""
     return path.with_name("-".join([path.stem, *map(str, numbers)]) + path.suffix) if numbers else path
+
+
+def was_saved(modality: Modality[Any, Any], media: Any, path: Path) -> bool:
+    """Write a medium and tell whether that was possible; a library that is not installed is named, and no fault."""
+    try:
+        modality.save(media, path)
+    except MediaError as error:
+        log(f"{path} is left out: {error}")
+        return False
+    return True

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from polyjanus.core.evaluation import Metric, Sample, Score
-from polyjanus.core.judging import KernelClassifier
+from polyjanus.core.judging import KernelClassifier, variety
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.examples.digits.source import NAMES, QUESTIONS, REQUESTS, load_digits, render
 
@@ -93,40 +93,19 @@ class DrawnDigits(Metric):
                 '"Draw a seven." --output image -o seven.png',
                 '--image seven.png "Which digit is this?"',
             ),
-            details={"judge_on_real": ceiling, **variety(vectors, wanted)},
+            details={"judge_on_real": ceiling, **variety(vectors, wanted, *real_digits())},
             samples=samples,
         )
 
 
-def variety(vectors: Array, labels: Array) -> dict[str, float]:
-    """Return how varied pictures (N, 256) of the same digit are, beside real ones.
-
-    `distinct`: share that no other equals. `spread`: mean distance between two of a digit, as a share of real ones'.
-    `nearest`: mean distance to the nearest training picture, as a share of that of held-out pictures to theirs.
-    """
+def real_digits() -> tuple[Array, Array, Array]:
+    """Return held-out digits as vectors (N, 256), which they are (N,), and those that were trained on."""
     train, test = load_digits(held_out=False), load_digits(held_out=True)
-    known = features([render(p, 32) for p in train.pictures])
-    fresh = features([render(p, 32) for p in test.pictures])
-    real = _spread(fresh, test.labels)
-    return {
-        "distinct": len(np.unique(vectors.round(6), axis=0)) / len(vectors),
-        "spread": _spread(vectors, labels) / real,
-        "nearest": float(_distances(vectors, known).min(1).mean() / _distances(fresh, known).min(1).mean()),
-    }
-
-
-def _spread(vectors: Array, labels: Array) -> float:
-    means: list[float] = []
-    for digit in np.unique(labels):
-        group = vectors[labels == digit]
-        if len(group) > 1:
-            means.append(float(_distances(group, group).sum() / (len(group) * (len(group) - 1))))
-    return float(np.mean(means)) if means else 0.0
-
-
-def _distances(left: Array, right: Array) -> Array:
-    squares = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
-    return np.sqrt(squares.clip(min=0))
+    return (
+        features([render(p, 32) for p in test.pictures]),
+        test.labels,
+        features([render(p, 32) for p in train.pictures]),
+    )
 
 
 def _digit_after_digit(labels: Array) -> list[int]:

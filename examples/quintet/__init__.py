@@ -45,19 +45,26 @@ class QuintetScoresConfig(MetricConfig):
     """Scores on people, voices and handwriting that no model met, in phrases that none was trained on."""
 
     type: Literal["quintet_scores"]
-    of: Literal["directions", "asked", "named", "compared", "copied"] = Field(
+    of: Literal["directions", "asked", "named", "compared", "copied", "varied", "rated"] = Field(
         description="directions: any sense to any; asked, named: attributes made and read; compared: the same digit or"
-        " not; copied: the same handwriting as picture or solid, found among a hundred"
+        " not; copied: the same handwriting as picture or solid, found among a hundred; varied: neither all alike nor"
+        " copies of training data; rated: the best of 1, 4 and 8, as the pipeline itself rates them"
     )
     senses: Senses = Field(default=ALL, description="signals that take part")
     count: int = Field(default=100, gt=9, description="questions per score, at most")
     guided: bool = Field(default=True, description="the pipeline's own samplers; else temperature 1 and no guidance")
 
+    fold: int | None = Field(
+        default=None, ge=0, lt=20, description="fold of the training data, to choose settings by; the test split else"
+    )
+
     def build(self, context: BuildContext) -> QuintetSuite:
         """Return the metric."""
-        from polyjanus.examples.quintet.metrics import SUITES
+        from polyjanus.examples.quintet.suites import SUITES
+        from polyjanus.examples.quintet.world import open_world
 
-        return SUITES[self.of](self.count, self.senses, guided=self.guided)
+        world = None if self.fold is None else open_world("train")
+        return SUITES[self.of](self.count, self.senses, guided=self.guided, world=world, fold=self.fold or 0)
 
 
 @hookimpl

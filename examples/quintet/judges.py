@@ -199,10 +199,10 @@ def labels_of(sense: str, question: str, instances: Sequence[Instance]) -> Array
     return np.array([values.index(each.attributes[question]) for each in instances])
 
 
-def signals(world: World, sense: str, count: int, seed: int = 0) -> list[Instance]:
-    """Return signals of a split, digit after digit."""
+def signals(world: World, sense: str, count: int, seed: int = 0, fold: int = 0) -> list[Instance]:
+    """Return signals of a split, or of one of its folds, digit after digit."""
     noise = np.random.default_rng([seed, SENSES.index(sense)])
-    return [world.draw(sense, number % 10, noise) for number in range(count)]
+    return [world.draw(sense, number % 10, noise, fold=fold) for number in range(count)]
 
 
 def looked_at(sense: str, instances: Sequence[Instance]) -> dict[str, tuple[Array | None, Array]]:

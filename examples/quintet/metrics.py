@@ -5,12 +5,14 @@ All prompts are phrased as none was in training; all signals are of people, voic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from polyjanus.core.evaluation import Sample, Score, Suite
+from polyjanus.core.judging import distances
 from polyjanus.core.pipeline import Pipeline
 from polyjanus.examples.quintet import words
 from polyjanus.examples.quintet.judges import Judge, cloud_digit, image_digit, judges, signals
@@ -25,6 +27,13 @@ TOLD = 8
 """Tokens of an answer, at most."""
 SHOWN = 10
 """Samples of a score."""
+COMMANDS = (
+    '"Please draw seven." --output image -o seven.png',
+    '--image seven.png "Say this digit." --output audio -o seven.wav',
+    '--audio seven.wav "Build this digit." --output point_cloud -o seven.ply',
+    '--point_cloud seven.ply "What number is this?"',
+)
+"""What a person could try next."""
 CANDIDATES = 100
 """Handwritings among which the right one is to be found."""
 
@@ -32,13 +41,21 @@ CANDIDATES = 100
 class QuintetSuite(Suite):
     """What all evaluations of the quintet share: its test split, its judges, and how a model is asked."""
 
-    def __init__(self, count: int, senses: Sequence[str], *, guided: bool) -> None:
+    def __init__(
+        self, count: int, senses: Sequence[str], *, guided: bool = True, world: World | None = None, fold: int = 0
+    ) -> None:
         self.count, self.senses, self.guided = count, tuple(senses), guided
+        self.world, self.fold = world or open_world("test"), fold
 
-    @property
-    def world(self) -> World:
-        """Return the split that nothing was trained or fitted on."""
-        return open_world("test")
+    def signals(self, sense: str, count: int, seed: int) -> list[Instance]:
+        """Return signals that nothing was trained or fitted on, digit after digit."""
+        return signals(self.world, sense, count, seed, self.fold)
+
+    def examples(self, seed: int = 0) -> Iterator[Sample]:
+        """Yield a signal of every sense, each of another digit."""
+        for sense, digit in zip(self.senses, np.random.default_rng(seed).permutation(10), strict=False):
+            found = self.world.draw(sense, int(digit), np.random.default_rng([seed, 7]), fold=self.fold)
+            yield Sample(found.name, sense, found.media)
 
     def ask(self, pipeline: Pipeline, prompts: Sequence[Any], output: str, seed: int) -> list[Any]:
         """Return what a model answers: words, or one medium each."""
@@ -49,7 +66,13 @@ class QuintetSuite(Suite):
         return [reply.text if output == TEXT else reply.media(output)[0] for reply in replies]
 
     def judged(
-        self, answers: Sequence[Any], wanted: Sequence[Instance], judge: Judge, ceiling: float, **of: Any
+        self,
+        answers: Sequence[Any],
+        wanted: Sequence[Instance],
+        judge: Judge,
+        ceiling: float,
+        given: Sequence[Instance] = (),
+        **of: Any,
     ) -> Score:
         """Return the score of signals by a judge who sees nothing else."""
         right = int(judge.is_right(answers, wanted).sum())
@@ -59,7 +82,7 @@ class QuintetSuite(Suite):
             len(wanted),
             judge=f"{kind}, right on {ceiling:.1%} of real test signals",
             details={"of_ceiling": right / max(len(wanted), 1) / ceiling},
-            samples=_shown(judge.sense, answers, [each.name for each in wanted]),
+            samples=_shown(judge.sense, answers, [each.name for each in wanted], given),
             **of,
         )
 
@@ -76,19 +99,20 @@ class Directions(QuintetSuite):
 
     def _score(self, pipeline: Pipeline, source: str, target: str, count: int, seed: int) -> Score:
         digits = [Instance(TEXT, number % 10, {}, None) for number in range(count)]
-        given = digits if source == TEXT else signals(self.world, source, count, seed=1)
+        given = digits if source == TEXT else self.signals(source, count, seed=1)
         prompts = [self._prompt(each, target) for each in given]
         answers = self.ask(pipeline, prompts, target, seed)
-        if target != TEXT:
-            return self.judged(answers, digits, *judges(target)["digit"], input=source, output=target)
-        shown = answers if source == TEXT else [each.media for each in given]
-        return _matched(answers, [each.name for each in given], source, shown)
+        if target == TEXT:
+            return matched(answers, [each.name for each in given], given, input=source)
+        tried = COMMANDS if (source, target) == (TEXT, "image") else ()
+        judge, ceiling = judges(target)["digit"]
+        return self.judged(answers, digits, judge, ceiling, given, input=source, output=target, commands=tried)
 
     def _prompt(self, given: Instance, target: str) -> list[Any]:
         if given.sense == TEXT:
             if target == TEXT:
                 return [words.choose(words.WORDS[0], None).format(given.digit)]
-            return [words.choose(words.WRITE[target], None).format(words.described(target, given.name, {}))]
+            return [wish(Instance(target, given.digit, {}, None))]
         asked = words.READ if target == TEXT else words.SAME_DIGIT[target]
         return [given.part, words.choose(asked, None)]
 
@@ -104,9 +128,7 @@ class AttributesAsked(QuintetSuite):
                     Instance(sense, number % 10, {attribute: values[number // 10 % len(values)]}, None)
                     for number in range(min(limit or self.count, self.count))
                 ]
-                phrase = words.choose(words.WRITE[sense], None)
-                prompts = [phrase.format(words.described(sense, each.name, each.attributes)) for each in wanted]
-                made = self.ask(pipeline, prompts, sense, seed)
+                made = self.ask(pipeline, [wish(each) for each in wanted], sense, seed)
                 judge = judges(sense)[attribute]
                 score = self.judged(made, wanted, *judge, input=f"{TEXT}: {attribute}", output=sense)
                 yield f"{sense} {attribute}", score
@@ -118,13 +140,12 @@ class AttributesRead(QuintetSuite):
     def measure_all(self, pipeline: Pipeline, *, limit: int | None = None, seed: int = 0) -> Scores:
         """Yield a score for every attribute of every sense."""
         for sense in self.senses:
-            given = signals(self.world, sense, min(limit or self.count, self.count), seed=2)
+            given = self.signals(sense, min(limit or self.count, self.count), seed=2)
             for attribute in words.ATTRIBUTES[sense]:
                 question = words.choose(words.ASK[attribute], None)
                 said = self.ask(pipeline, [[each.part, question] for each in given], TEXT, seed)
                 wanted = [each.attributes[attribute] for each in given]
-                score = _matched(said, wanted, sense, [each.media for each in given], f"{TEXT}: {attribute}")
-                yield f"{sense} {attribute}", score
+                yield f"{sense} {attribute}", matched(said, wanted, given, input=sense, output=f"{TEXT}: {attribute}")
 
 
 class Compared(QuintetSuite):
@@ -139,11 +160,14 @@ class Compared(QuintetSuite):
             senses = noise.choice(self.senses, 2)
             is_same = number % 2 == 0
             digits = [number // 2 % 10, (number // 2 + (0 if is_same else noise.integers(1, 10))) % 10]
-            pair = [self.world.draw(str(sense), int(digit), noise) for sense, digit in zip(senses, digits, strict=True)]
+            pair = [self._draw(str(sense), int(digit), noise) for sense, digit in zip(senses, digits, strict=True)]
             prompts.append([*(each.part for each in pair), words.choose(words.COMPARE, None)])
             wanted.append(words.ANSWERS[is_same])
         said = self.ask(pipeline, prompts, TEXT, seed)
-        yield "", _matched(said, wanted, "two signals", said)
+        yield "", matched(said, wanted, (), input="two signals")
+
+    def _draw(self, sense: str, digit: int, noise: np.random.Generator) -> Instance:
+        return self.world.draw(sense, digit, noise, fold=self.fold)
 
 
 class Copied(QuintetSuite):
@@ -171,7 +195,7 @@ class Copied(QuintetSuite):
                     output=target,
                     judge=f"the nearest of {CANDIDATES} handwritings; of real signals {ceiling:.1%}",
                     details={"of_ceiling": right / max(len(made), 1) / ceiling},
-                    samples=_shown(target, made, [each.name for each in asked]),
+                    samples=_shown(target, made, [each.name for each in asked], asked),
                 ),
             )
 
@@ -196,29 +220,26 @@ class HandwritingIndex:
     def find(self, media: Sequence[Any]) -> Array:
         """Return the number of the handwriting of each medium (N,)."""
         vectors = np.stack([self.look(each) for each in media])
-        far = (vectors**2).sum(1)[:, None] + (self.vectors**2).sum(1) - 2 * vectors @ self.vectors.T
-        return self.numbers[far.argmin(1)]
+        return self.numbers[distances(vectors, self.vectors).argmin(1)]
 
 
-SUITES: Mapping[str, type[QuintetSuite]] = {
-    "directions": Directions,
-    "asked": AttributesAsked,
-    "named": AttributesRead,
-    "compared": Compared,
-    "copied": Copied,
-}
+def wish(wanted: Instance) -> str:
+    """Return how something is asked for in words."""
+    return words.choose(words.WRITE[wanted.sense], None).format(
+        words.described(wanted.sense, wanted.name, wanted.attributes)
+    )
 
 
-def _matched(
-    said: Sequence[str], wanted: Sequence[str], source: str, shown: Sequence[Any], output: str = TEXT
+def matched(
+    said: Sequence[str], wanted: Sequence[str], given: Sequence[Instance], *, input: str, output: str = TEXT
 ) -> Score:
     """Return the score of words that must be those that are wanted."""
     right = sum(answer == name for answer, name in zip(said, wanted, strict=True))
-    samples = _shown(source, shown, said) if source in words.SENSES else ()
-    return Score.of(right, len(wanted), input=source, output=output, judge="exact match", samples=samples)
+    samples = _shown(TEXT, [None] * len(said), said, given)
+    return Score.of(right, len(wanted), input=input, output=output, judge="exact match", samples=samples)
 
 
-def _shown(sense: str, media: Sequence[Any], captions: Sequence[str]) -> tuple[Sample, ...]:
-    return tuple(
-        Sample(caption or "?", sense, each) for caption, each in list(zip(captions, media, strict=True))[:SHOWN]
-    )
+def _shown(sense: str, made: Sequence[Any], captions: Sequence[str], given: Sequence[Instance]) -> tuple[Sample, ...]:
+    sources = [None if each.sense == TEXT else Sample(each.name, each.sense, each.media) for each in given[:SHOWN]]
+    triples = zip_longest(captions[:SHOWN], made[:SHOWN], sources)
+    return tuple(Sample(caption or "?", sense, each, source) for caption, each, source in triples)

@@ -51,12 +51,12 @@ def strokes(ink: Array, side: int, *, slant: float = 0.0, turn: float = 0.0, shi
     return np.asarray(image, dtype=np.float32) / 255
 
 
-def render(number: int, attributes: Attributes, noise: np.random.Generator) -> Array:
-    """Return the picture (32, 32, 3), uint8, of a handwriting in a colour, slanted; all else comes from `noise`."""
+def render(number: int, attributes: Attributes, noise: np.random.Generator) -> Image.Image:
+    """Return the picture, RGB, 32 x 32, of a handwriting in a colour, slanted; all else comes from `noise`."""
     ink = handwriting()[0][number]
     slant = noise.uniform(*SLANT[attributes["slant"]])
     drawn = strokes(ink, SIDE, slant=slant, turn=noise.uniform(-TURN, TURN), shift=noise.uniform(-SHIFT, SHIFT, 2))
     colour = np.array(INK[attributes["colour"]]) + noise.uniform(-SHADE, SHADE, 3)
     paper = noise.uniform(*PAPER)
     strength = (drawn * noise.uniform(1.0, 1.3)).clip(0, 1)[..., None]
-    return (paper + (colour - paper) * strength).clip(0, 255).astype(np.uint8)
+    return Image.fromarray((paper + (colour - paper) * strength).clip(0, 255).astype(np.uint8))

@@ -15,7 +15,7 @@ Noise = np.random.Generator
 Turn = tuple[list[Any], list[Any]]
 """What the user says and what the assistant answers, part by part."""
 UNSAID = 0.1
-"""Share of signals that come without words, to be named or answered with others: the output alone says what is wanted."""
+"""Share of signals that come without words, named or answered with others: the output says what is wanted."""
 
 
 class QuintetRows(Source):

@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polyjanus.examples.digits.judges import KernelClassifier, features, judge, variety
+from polyjanus.core.judging import variety
+from polyjanus.examples.digits.judges import KernelClassifier, features, judge, real_digits
 from polyjanus.examples.digits.source import DigitRows, load_digits, render
 
 
@@ -51,12 +52,12 @@ def test_a_memorised_digit_has_no_variety() -> None:
     vectors = features([render(p, 32) for p in test.pictures[:200]])
     labels = test.labels[:200]
     one_each = np.stack([vectors[labels == label][0] for label in labels])
-    real, memorised = variety(vectors, labels), variety(one_each, labels)
+    real, memorised = (variety(made, labels, *real_digits()) for made in (vectors, one_each))
     assert real["spread"] > 0.9 and real["distinct"] == 1.0
     assert memorised["spread"] < 0.1 and memorised["distinct"] < 0.1
     trained = load_digits(held_out=False)
     copies = features([render(p, 32) for p in trained.pictures[:200]])
-    assert variety(copies, trained.labels[:200])["nearest"] < 0.01
+    assert variety(copies, trained.labels[:200], *real_digits())["nearest"] < 0.01
 
 
 @pytest.mark.parametrize("task", ["read", "draw"])
