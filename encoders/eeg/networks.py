@@ -105,6 +105,11 @@ class ChannelQuantiser(nn.Module):
         """Return codes (B, A, C · k) of patches (B, A, C · P)."""
         return self._joined(self.one.codes(self._apart(patches)), patches.shape[0])
 
+    def latents(self, patches: Tensor) -> Tensor:
+        """Return what is rounded to codes (B, A, C · k, L)."""
+        latents = self.one.latents(self._apart(patches))
+        return self._joined(latents.flatten(2), patches.shape[0]).unflatten(2, (-1, latents.shape[-1]))
+
     def patches(self, codes: Tensor) -> Tensor:
         """Return patches (B, A, C · P) of codes (B, A, C · k)."""
         return self._joined(self.one.patches(self._apart(codes)), codes.shape[0])
@@ -130,3 +135,4 @@ class EegFsqCodec(Fsq1dCodec):
         sizes = {name: network[name] for name in ("width", "depth")}
         self.quantiser = ChannelQuantiser(self.num_channels, self.patch, codebooks=codebooks, levels=levels, **sizes)
         self.num_codebooks = self.quantiser.codebooks
+        self.latent_width = self.num_codebooks * len(levels)

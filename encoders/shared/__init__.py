@@ -1,7 +1,7 @@
 """What modalities share, so that none imports another: encoders and codecs of signals and of grids, checkpoints.
 
-`patch1d` and `fsq1d` work on every modality that behaves like a signal; `patch2d`, `fsq2d` and `codec_features` on
-every one that behaves like a grid, a plugin's own included; `hf_auto` on both. Importing this loads no torch.
+`patch1d` and `fsq1d` work on every modality that behaves like a signal; `patch2d` and `fsq2d` on every one that
+behaves like a grid, a plugin's own included; `codec_features` and `hf_auto` on both. Importing this loads no torch.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class Fsq2dConfig(CodecConfig, QuantiserSettings, GridSettings):
 class CodecFeaturesConfig(EncoderConfig):
     """The features of a codec that another pathway has already: one shared encoder, as in Janus' ablations A and B."""
 
-    modality_types = GRIDS
+    modality_types = (*GRIDS, *SIGNALS)
 
     type: Literal["codec_features"]
     of: str = Field(description="component path of the codec, such as image.generate.codec")

@@ -10,20 +10,20 @@ from torch import Tensor
 from polyjanus.core.errors import WiringError, suggest
 from polyjanus.core.modules import Codec, Encoder, Features, Grid, Prepared, in_groups
 from polyjanus.core.settings import BuildContext
-from polyjanus.encoders.shared.grid_codec import GridCodec
+from polyjanus.encoders.shared.feature_codec import FeatureCodec, FeatureKind
 
 
 class CodecFeatures(Encoder):
     """Features of a codec's codes or latents; the codec is no submodule, so it is saved and counted once."""
 
-    def __init__(self, codec: GridCodec, output: str) -> None:
+    def __init__(self, codec: FeatureCodec, output: FeatureKind) -> None:
         super().__init__()
         self._codec = (codec,)  # in a tuple, where torch does not see it
         self.output = output
         self.width = codec.latent_width
 
     @property
-    def codec(self) -> GridCodec:
+    def codec(self) -> FeatureCodec:
         """Return the shared codec."""
         return self._codec[0]
 
@@ -38,25 +38,23 @@ class CodecFeatures(Encoder):
     def forward(self, items: Sequence[Prepared]) -> Features:
         """Return features (ΣN, d), on the codec's device."""
         values = in_groups(items, self.forward_stacked, self.codec)
-        return Features.of(values, [self.codec.grid] * len(items))
+        grid = self.codec.grid
+        return Features.of(values, None if grid is None else [grid] * len(items))
 
-    def forward_stacked(self, cells: Tensor) -> Tensor:
-        """Return features (B, N, d) of cells (B, C, H, W)."""
-        codec = self.codec
-        latents = codec.to_latents(codec.normalise(cells))
-        if self.output == "latents":
-            return latents.flatten(2).transpose(1, 2)
-        return codec.vectors(codec.quantise(latents)).flatten(1, 2)
+    def forward_stacked(self, **prepared: Tensor) -> Tensor:
+        """Return features (B, N, d) of what the codec prepared."""
+        return self.codec.features(self.output, **prepared)
 
 
-def find_codec(path: str, context: BuildContext) -> GridCodec:
+def find_codec(path: str, context: BuildContext) -> FeatureCodec:
     """Return the codec at a component path; what is not there, or has no latents, is a WiringError."""
     codecs = {name: part for name, part in context.parts.items() if isinstance(part, Codec)}
     if path not in codecs:
         raise WiringError(f"there is no codec {path!r}{suggest(path, codecs, noun='codecs')}", paths=[context.path])
     codec = codecs[path]
-    if not isinstance(codec, GridCodec):
+    if not isinstance(codec, FeatureCodec):
         raise WiringError(
-            f"the codec {path!r} is no codec of a grid, whose features could be shared", paths=[context.path, path]
+            f"the codec {path!r} has no features that could be shared: it is no FeatureCodec",
+            paths=[context.path, path],
         )
     return codec

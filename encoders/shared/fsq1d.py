@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from polyjanus.core.errors import MediaError, SequenceError
-from polyjanus.core.modules import Codec, Prepared, in_groups
+from polyjanus.core.modules import Prepared, in_groups
+from polyjanus.encoders.shared.feature_codec import FeatureCodec, FeatureKind
 from polyjanus.encoders.shared.fsq import FiniteScalars
 from polyjanus.encoders.shared.patch1d import to_patches
 from polyjanus.encoders.shared.signals import SignalModality
@@ -62,11 +63,15 @@ class PatchQuantiser(nn.Module):
 
     def codes(self, patches: Tensor) -> Tensor:
         """Return codes (B, N, K), int64."""
+        return self.scalars.codes(self.scalars.quantise(self.latents(patches)))
+
+    def latents(self, patches: Tensor) -> Tensor:
+        """Return what is rounded to codes (B, N, K, L), normalised by the gathered statistics."""
         norm = self.norm
         latents = nn.functional.batch_norm(
             self.encoder(patches.transpose(1, 2)), norm.running_mean, norm.running_var, training=False, eps=norm.eps
         )
-        return self.scalars.codes(self.scalars.quantise(self._split(latents)))
+        return self._split(latents)
 
     def patches(self, codes: Tensor) -> Tensor:
         """Return patches (B, N, C · patch) of codes (B, N, K)."""
@@ -83,7 +88,7 @@ class PatchQuantiser(nn.Module):
         return latents.transpose(1, 2).unflatten(2, (self.codebooks, -1))
 
 
-class Fsq1dCodec(Codec):
+class Fsq1dCodec(FeatureCodec):
     """A signal of at most `seconds` as K codes per `patch` samples; decoding gives whole patches.
 
     A codec of something computed from the signal, such as its spectrum, overrides `values` and `medium`.
@@ -111,6 +116,7 @@ class Fsq1dCodec(Codec):
         )
         self.cardinality = self.quantiser.scalars.cardinality
         self.num_codebooks = codebooks
+        self.latent_width = self.quantiser.codebooks * len(levels)
         self.max_codes = max(1, ceil(round(seconds * sample_rate, 6) / patch))
         self.min_codes = self.max_codes if is_fixed else 1
 
@@ -141,6 +147,11 @@ class Fsq1dCodec(Codec):
     def num_codes(self, prepared: Prepared) -> int:
         """Return the number of patches."""
         return prepared["patches"].shape[0]
+
+    def features(self, output: FeatureKind, *, patches: Tensor) -> Tensor:
+        """Return features (B, N, K · L) of patches (B, N, C · patch)."""
+        latents = self.quantiser.latents(patches)
+        return (latents if output == "latents" else self.quantiser.scalars.quantise(latents)).flatten(2)
 
     @torch.no_grad()
     def encode(self, items: Sequence[Prepared]) -> list[Tensor]:

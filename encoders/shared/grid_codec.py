@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 
 from polyjanus.core.errors import SequenceError
-from polyjanus.core.modules import Codec, Prepared, in_groups
+from polyjanus.core.modules import Grid, Prepared, in_groups
 from polyjanus.encoders.shared.cells import GridPreparation
+from polyjanus.encoders.shared.feature_codec import FeatureCodec, FeatureKind
 
 
-class GridCodec(Codec):
+class GridCodec(FeatureCodec):
     """Cells to latents (B, d, h, w), one code each in raster order, and back."""
 
+    grid: Grid
+    """Rows and columns of the codes."""
     num_codebooks = 1
     truncates: ClassVar[bool] = False
     """Whether values are cut to whole numbers, not rounded."""
-    latent_width: int
-    """Width d of the latents and of the vectors of the codes."""
 
     def __init__(self, preparation: GridPreparation, downsample: int) -> None:
         super().__init__()
@@ -57,6 +58,13 @@ class GridCodec(Codec):
     def normalise(self, cells: Tensor) -> Tensor:
         """Return values (B, C, H, W) of cells, in the dtype of the codec."""
         return self.preparation.normalise(cells).to(next(self.parameters()).dtype)
+
+    def features(self, output: FeatureKind, *, cells: Tensor) -> Tensor:
+        """Return features (B, h · w, d) of cells (B, C, H, W)."""
+        latents = self.to_latents(self.normalise(cells))
+        if output == "latents":
+            return latents.flatten(2).transpose(1, 2)
+        return self.vectors(self.quantise(latents)).flatten(1, 2)
 
     @torch.no_grad()
     def encode(self, items: Sequence[Prepared]) -> list[Tensor]:

@@ -12,6 +12,8 @@ from polyjanus.encoders.eeg import EegConfig, EegFsqConfig, EegPatchConfig
 from polyjanus.encoders.eeg.names import positions_of
 from polyjanus.encoders.eeg.networks import EegFsqCodec, EegPatchEncoder, log_power
 from polyjanus.encoders.eeg.recording import Recording
+from polyjanus.encoders.shared import CodecFeaturesConfig, Fsq1dConfig
+from polyjanus.encoders.shared.codec_features import CodecFeatures
 
 NAMES = ("Fp1", "Cz", "T7", "O2")
 
@@ -88,3 +90,22 @@ def test_what_is_decoded_is_volts_of_the_declared_electrodes() -> None:
     media = codec.decode(codec.encode([codec.prepare(sine())]))[0]
     assert (media.channels, media.sample_rate, media.volts.shape) == (NAMES, 200.0, (4, 200))
     assert np.abs(media.volts).max() < 1e-3
+
+
+@pytest.mark.parametrize("config", [EegFsqConfig, Fsq1dConfig])
+@pytest.mark.parametrize("output", ["codes", "latents"])
+def test_codec_features_of_a_signal_are_the_vectors_of_its_codes_or_what_was_rounded_to_them(
+    config: Any, output: str
+) -> None:
+    settings = {"type": config.type_name(), "patch": 50, "width": 16, "codebooks": 2, "levels": (4, 5)}
+    torch.manual_seed(0)
+    codec = config.model_validate(settings).build(context(channels=list(NAMES))).eval()
+    known = BuildContext(path="e", parts={"eeg.generate.codec": codec})
+    encoder = CodecFeaturesConfig(type="codec_features", of="eeg.generate.codec", output=output).build(known)
+    assert isinstance(encoder, CodecFeatures) and not list(encoder.parameters())
+    item = encoder.prepare(sine())
+    features = encoder([item, item]).values[: codec.max_codes].unflatten(1, (-1, 2))
+    scalars, (codes,) = codec.quantiser.scalars, codec.encode([item])
+    assert encoder.num_tokens(item) == (codec.max_codes, None)
+    assert torch.equal(features, scalars.vectors(codes)) == (output == "codes")
+    assert output == "codes" or torch.equal(scalars.codes(scalars.quantise(features)), codes)
