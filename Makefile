@@ -16,7 +16,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[audio]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
@@ -29,7 +29,7 @@ system:  ## Install the libraries that Open3D's wheel needs (Debian, Ubuntu); sa
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $(LIBRARIES); \
 	else echo "Open3D needs: sudo apt-get install $(LIBRARIES)"; fi
 
-demo: $(VENV)/.installed  ## Install, then read and draw digits with the shipped model
+demo: $(VENV)/.installed  ## Install, then turn each of five senses into each other with the shipped model
 	$(BIN)/polyjanus demo
 
 test: $(VENV)/.dev  ## Install, then run all tests

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import html
+import io
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
+
+from PIL import Image
 
 from polyjanus.core.evaluation import Sample, Score
 from polyjanus.core.modality import Modality
@@ -16,6 +19,10 @@ SQUARE = 4
 """Scores from which those of every input with every output are shown as a table."""
 CELL = 9
 """Characters of a table's cell."""
+SHOWN = 3
+"""Samples of a score on a page, at most."""
+SIDE = 180
+"""Pixels of a sample on a page, at most."""
 
 
 def listed(scores: Scores) -> str:
@@ -108,7 +115,7 @@ def _html_rows(group: list[Score], modalities: Mapping[str, Modality[Any, Any]])
         details = [f"{name} {value:.3f}" for name, value in score.details.items()]
         details += [f"control, {name}: {control.score:.1%}" for name, control in score.controls.items()]
         words = html.escape("; ".join([f"n = {score.n}", f"judge: {score.judge}", *details]))
-        shown = "".join(_sample(sample, modalities) for sample in score.samples)
+        shown = "".join(_sample(sample, modalities) for sample in score.samples[:SHOWN])
         asked = html.escape(f"{score.input} → {score.output}")
         rows.append(f"<tr><th>{asked}</th><td>{_cell(score)}</td><td><small>{words}</small><br>{shown}</td></tr>")
     return f'<details open><summary>Samples</summary><table class="samples">{"".join(rows)}</table></details>'
@@ -123,9 +130,19 @@ def _sample(sample: Sample, modalities: Mapping[str, Modality[Any, Any]]) -> str
 def _figure(sample: Sample, modalities: Mapping[str, Modality[Any, Any]]) -> str:
     caption, picture = html.escape(sample.caption), ""
     if sample.modality in modalities:
-        data = b64encode(modalities[sample.modality].preview(sample.media)).decode()
-        picture = f'<img style="max-width:150px" alt="{caption}" src="data:image/png;base64,{data}">'
+        data = b64encode(_small(modalities[sample.modality].preview(sample.media))).decode()
+        picture = f'<img alt="{caption}" src="data:image/webp;base64,{data}">'
     return (
         f'<figure style="display:inline-block;margin:4px">{picture}'
         f"<figcaption><small>{caption}</small></figcaption></figure>"
     )
+
+
+def _small(png: bytes) -> bytes:
+    """Return a picture as WebP of the size that a page shows."""
+    written = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        shown = picture.convert("RGB")
+        shown.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        shown.save(written, "WEBP", quality=70)
+    return written.getvalue()

@@ -38,6 +38,11 @@ training:
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run slow tests first: where there are several workers, none waits at the end for what one alone is still at."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def plugins() -> Any:
     from polyjanus.core.manager import load_plugins

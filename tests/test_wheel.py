@@ -48,7 +48,7 @@ def test_the_wheel_holds_each_module_once_and_nothing_beside_the_package(wheel: 
     packed = {"/".join(name.split("/")[2:]) for name in names if name.endswith(".py") and name.count("/") > 1}
     assert sources <= packed
     assert "polyjanus/examples/digits.yaml" in names and "polyjanus/examples/digits/digits.npz" in names
-    assert "polyjanus/models/digits/manifest.json" in names
+    assert {f"polyjanus/models/{name}/manifest.json" for name in ("digits", "quintet")} <= set(names)
     assert "polyjanus/core/scaffold/single.py.tmpl" in names and not any("polyjanus_thermal" in name for name in names)
 
 
@@ -81,11 +81,11 @@ def test_the_wheel_runs_the_demo_in_a_fresh_environment(wheel: Path, tmp_path: P
     )
     assert str(home) in where.stdout, where.stderr
     done = subprocess.run(
-        [home / "bin" / "polyjanus", "demo", "--limit", "20", "-o", tmp_path / "demo.png"],
+        [home / "bin" / "polyjanus", "demo", "--limit", "10", "-o", tmp_path / "demo"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         env=environment,
     )
     assert done.returncode == 0, done.stderr
-    assert "image → text" in done.stdout and (tmp_path / "demo.png").stat().st_size > 5000
+    assert "rows are inputs" in done.stdout and (tmp_path / "demo" / "demo.png").stat().st_size > 5000

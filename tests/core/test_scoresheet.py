@@ -41,5 +41,5 @@ def test_a_page_shows_every_score_with_its_interval_its_judge_and_its_samples(ti
     text = page({**square(), "alone": shown}, tiny.compiler.modalities, "Scores of x")
     assert "<h2>ways</h2><table>" in text and "<h2>alone</h2><details" in text
     assert "97.0%<br><small>91.5% to 99.0%" in text
-    assert "a judge of audio" in text and "&lt;seven&gt;" in text and "data:image/png;base64," in text
+    assert "a judge of audio" in text and "&lt;seven&gt;" in text and "data:image/webp;base64," in text
     assert "http" not in text
