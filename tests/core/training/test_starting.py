@@ -35,6 +35,27 @@ def test_what_has_another_shape_is_re_initialised_and_told(runs: Any) -> None:
     assert "re-initialised, another shape (image.generate.adaptor" in str(told)
 
 
+WAVE = (
+    "{type: timeseries, channels: [a], sample_rate: 20,"
+    " generate: {codec: {type: fsq1d, patch: 8, seconds: 0.8, levels: [4, 4], width: 16}}}"
+)
+
+
+def test_marks_of_what_was_written_before_stay_where_another_modality_is_added(runs: Any) -> None:
+    first = runs.training("first")
+    first.run()
+    fresh = runs.training("fresh", f"modalities.wave={WAVE}").model
+    added = runs.training("second", f"modalities.wave={WAVE}", "training.init_from={marks: ./first}")
+    assert str(added.pipeline.started[0]) == "marks from ./first: 2 tensors reused; new marks: wave"
+    for name in ("embedding", "head"):
+        old, new, drawn = (getattr(model.part("marks"), name).weight for model in (first.model, added.model, fresh))
+        assert torch.equal(new[:2], old) and torch.equal(new[2:], drawn[2:]) and len(new) == 4
+    backwards = runs.yaml.replace("modalities:\n", f"modalities:\n  wave: {WAVE}\n")
+    runs.yaml = backwards
+    moved = runs.training("third", "training.init_from={marks: ./first}").model.part("marks")
+    assert torch.equal(moved.embedding.weight[2:], first.model.part("marks").embedding.weight)
+
+
 @pytest.mark.parametrize(
     ("sources", "words"),
     [("{image.generate.haed: ./first}", "did you mean 'image.generate.head"), ("{text: ./none}", "none")],
