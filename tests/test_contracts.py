@@ -17,6 +17,7 @@ COMPONENTS: dict[str, Any] = YAML(typ="safe").load(Path(__file__).with_name("com
 SOURCES: dict[str, Any] = {
     "jsonl": {"path": str(Path(__file__).parents[1] / "examples" / "motion" / "read.jsonl")},
     "digits": {"task": "draw"},
+    "decoupling": {"task": "write", "sense": "image"},
     **dict.fromkeys(("tones", "shapes", "ssvep"), {"task": "name"}),
     **dict.fromkeys(("caption_folder", "class_folder"), {"task": "image.understand"}),
 }

@@ -52,21 +52,21 @@ def command(
     from polyjanus.core.sweeping import arms_of, lines_of, page
 
     files, settings = split_overrides(arguments)
-    numbers = _numbers(seeds)
+    numbers = numbers_of(seeds)
     arms = arms_of([Path(file) for file in files], settings)
     home = into or Path("runs") / "sweeps" / "-".join(dict.fromkeys(Path(file).stem for file in files))
     check_arms(session, arms, numbers, home, limit)
     found, failed = dict[str, list[dict[str, Any]]](), dict[str, str]()
     for arm in arms:
         try:
-            found[arm.name] = [_done(session, arm, seed, home, limit, device, quiet) for seed in numbers]
+            found[arm.name] = [finished_run(session, arm, seed, home, limit, device, quiet) for seed in numbers]
         except Exception as error:
             if session.is_debug:
                 traceback.print_exc()
             said = str(error) if isinstance(error, PolyjanusError) else f"{type(error).__name__}: {error}"
             failed[arm.name] = said
             log(f"{arm.name} failed: {said}")
-    results = _by_metric(found)
+    results = by_metric(found)
     notes = [_sizes(name, runs[0]) for name, runs in found.items()]
     notes += [f"{name} failed: {said.splitlines()[0]}" for name, said in failed.items()]
     if found:
@@ -79,14 +79,15 @@ def command(
     return FAILED if failed else 0
 
 
-def _numbers(seeds: str) -> list[int]:
+def numbers_of(seeds: str) -> list[int]:
+    """Return the seeds that a person wrote, such as `0,1,2`."""
     try:
         return [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
         raise UsageError(f"{seeds!r} are no seeds", hint="write --seeds 0,1,2") from error
 
 
-def _done(
+def finished_run(
     session: Session, arm: Arm, seed: int, home: Path, limit: int | None, device: str, quiet: bool
 ) -> dict[str, Any]:
     """Return the result of one run, which is made, gone on with, or read where it was made before."""
@@ -145,7 +146,7 @@ def _sizes(name: str, run: dict[str, Any]) -> str:
     return f"{name}: {run['parameters']:,} parameters, {run['trained']:,} of them trained"
 
 
-def _by_metric(found: Mapping[str, Sequence[dict[str, Any]]]) -> Results:
+def by_metric(found: Mapping[str, Sequence[dict[str, Any]]]) -> Results:
     """Return the values by metric and arm; a metric that only some arms have is left out."""
     if not found:
         return {}
