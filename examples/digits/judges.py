@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -66,6 +67,13 @@ class ReadDigits(Metric):
             for answer, picture in zip(answers[:10], drawn, strict=False)
         )
         return Score.of(right, len(order), input="image", output="text", judge="exact match", samples=samples)
+
+    def examples(self, seed: int = 0) -> Iterator[Sample]:
+        """Yield a held-out digit."""
+        pictures, labels = load_digits(held_out=True)
+        number = int(np.random.default_rng(seed).integers(len(labels)))
+        shown = Image.fromarray(render(pictures[number], self.size)).convert("RGB")
+        yield Sample(NAMES[labels[number]], "image", shown)
 
 
 class DrawnDigits(Metric):
