@@ -35,6 +35,7 @@ def command(session: Session, out: Path, model: str | None, only: tuple[str, ...
     from polyjanus.core.pipeline import Pipeline
     from polyjanus.core.scoresheet import listed
     from polyjanus.core.showcase import picture
+    from polyjanus.core.training.resuming import paths_start
 
     model = model or DEFAULT
     pipeline = Pipeline.from_pretrained(model, plugins=session.plugins())
@@ -43,8 +44,9 @@ def command(session: Session, out: Path, model: str | None, only: tuple[str, ...
         raise UsageError(f"{model} has no 'evaluation' block", hint="name another --model")
     if out.is_file():
         raise UsageError(f"{out} is a file", hint="-o takes a folder")
+    folder = paths_start(model, pipeline.source)
     found: dict[str, Score] = {}
-    for name, score in evaluate(pipeline, limit=limit, seed=seed, only=names):
+    for name, score in evaluate(pipeline, limit=limit, seed=seed, folder=folder, only=names):
         log(f"{score.input} to {score.output}: {score.n} asked")
         found[name] = score
     out.mkdir(parents=True, exist_ok=True)

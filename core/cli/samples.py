@@ -21,10 +21,11 @@ def command(session: Session, folder: Path, model: str | None, seed: int) -> Non
     from polyjanus.core.checkpoints.finding import DEFAULT
     from polyjanus.core.metrics import build_metrics
     from polyjanus.core.pipeline import Pipeline
+    from polyjanus.core.training.resuming import paths_start
 
     model = model or DEFAULT
     pipeline = Pipeline.from_pretrained(model, plugins=session.plugins())
-    metrics = build_metrics(pipeline.config, Path())
+    metrics = build_metrics(pipeline.config, paths_start(model, pipeline.source))
     shown = {each.modality: each for metric in metrics.values() for each in metric.examples(seed)}
     if not shown:
         raise UsageError(f"the evaluations of {model} have no media to show", hint="name another --model")
