@@ -19,7 +19,7 @@ class CodecFeatures(Encoder):
     def __init__(self, codec: FeatureCodec, output: FeatureKind) -> None:
         super().__init__()
         self._codec = (codec,)  # in a tuple, where torch does not see it
-        self.output = output
+        self.output: FeatureKind = output
         self.width = codec.latent_width
 
     @property

@@ -42,7 +42,8 @@ class SemanticFsqConfig(CodecConfig, QuantiserSettings):
         """Return the codec, its weights fresh."""
         from polyjanus.examples.decoupling.semantic import build_codec
 
-        return build_codec(self, context)
+        encoder = self.encoder.build(context)
+        return build_codec(encoder, context, levels=self.levels, width=self.width, seconds=self.seconds)
 
     def load(self, component: Any, context: BuildContext) -> None:
         """Give the encoder what it learned elsewhere."""

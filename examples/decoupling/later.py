@@ -91,7 +91,7 @@ def _stage(config: PipelineConfig, size: Size, *, rows: Sequence[str], train: Se
 
 def add_later(session: Session, seeds: Sequence[int], home: Path, size: Size, quiet: bool) -> Runs:
     """Train and score either sense alone, one added to the other, and both together."""
-    configs = [session.read(HOME / f"{sense}.yaml").config for sense in (BEFORE, ADDED)]
+    before, added = (session.read(HOME / f"{sense}.yaml").config for sense in (BEFORE, ADDED))
     found = Runs()
     for seed in seeds:
         for sense in (BEFORE, ADDED):
@@ -100,7 +100,7 @@ def add_later(session: Session, seeds: Sequence[int], home: Path, size: Size, qu
                     result = finished_run(session, arm, seed, home / sense, None, "cpu", quiet)
                     if arm.name == "D":
                         found.setdefault(sense, []).append(_named(result, "" if sense == BEFORE else f"_{ADDED}"))
-        for arm in planned_later(*configs, home, size):
+        for arm in planned_later(before, added, home, size):
             result = finished_run(session, arm, seed, home / "both", None, "cpu", quiet)
             found.setdefault(arm.name, []).append(result)
     return found

@@ -29,7 +29,6 @@ from polyjanus.encoders.shared.fsq import FiniteScalars
 from polyjanus.encoders.shared.fsq2d import convolutional_decoder
 from polyjanus.encoders.shared.patch2d import Patch2dEncoder
 from polyjanus.encoders.shared.transformer import TokenTransformer
-from polyjanus.examples.decoupling import SemanticFsqConfig
 
 DEPTH, HEADS = 2, 4
 """Of the transformer that draws EEG."""
@@ -56,12 +55,12 @@ class Drawing(nn.Module):
 class GridDrawing(Drawing):
     """Convolutions from tokens in raster order to cells, as those of `fsq2d`."""
 
-    def __init__(self, encoder: Patch2dEncoder, settings: SemanticFsqConfig) -> None:
+    def __init__(self, encoder: Patch2dEncoder, width: int) -> None:
         super().__init__()
         self.preparation, self.grid = encoder.preparation, encoder.grid
         self.max_codes = self.grid[0] * self.grid[1]
         doublings, channels = encoder.patch.bit_length() - 1, self.preparation.shape[0]
-        self.layers = convolutional_decoder(encoder.width, settings.width, doublings, channels)
+        self.layers = convolutional_decoder(encoder.width, width, doublings, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return values (B, C, H, W) of tokens (B, N, d)."""
@@ -79,9 +78,9 @@ class GridDrawing(Drawing):
 class EegDrawing(Drawing):
     """A transformer from tokens, one per stretch and electrode, to samples."""
 
-    def __init__(self, encoder: EegPatchEncoder, settings: SemanticFsqConfig) -> None:
+    def __init__(self, encoder: EegPatchEncoder, seconds: float) -> None:
         super().__init__()
-        self.modality, self.rate, self.seconds = encoder.modality, encoder.sample_rate, settings.seconds
+        self.modality, self.rate, self.seconds = encoder.modality, encoder.sample_rate, seconds
         self.electrodes, self.patch = len(self.modality.channels), encoder.patch
         self.max_codes = self.electrodes * -(-round(self.seconds * self.rate) // self.patch)
         self.places = nn.Parameter(0.02 * torch.randn(self.max_codes, encoder.width))
@@ -111,16 +110,16 @@ class EegDrawing(Drawing):
 class SemanticCodec(StackedCodec, FeatureCodec):
     """A frozen encoder's features as one code per token; a code's vector is what it says of the features."""
 
-    def __init__(self, encoder: Any, drawing: Drawing, settings: SemanticFsqConfig) -> None:
+    def __init__(self, encoder: Any, drawing: Drawing, levels: Sequence[int]) -> None:
         super().__init__()
-        self.encoder, self.drawing, self.scalars = encoder, drawing, FiniteScalars(settings.levels)
+        self.encoder, self.drawing, self.scalars = encoder, drawing, FiniteScalars(levels)
         self.cardinality, self.latent_width = self.scalars.cardinality, encoder.width
         self.grid = getattr(drawing, "grid", None)
         self.max_codes = self.min_codes = drawing.max_codes
-        wide, levels = encoder.width, len(settings.levels)
-        self.down = nn.Sequential(nn.Linear(wide, wide), nn.GELU(), nn.Linear(wide, levels))
-        self.norm = nn.BatchNorm1d(levels, affine=False)
-        self.up = nn.Sequential(nn.Linear(levels, wide), nn.GELU(), nn.Linear(wide, wide))
+        wide, narrow = encoder.width, len(levels)
+        self.down = nn.Sequential(nn.Linear(wide, wide), nn.GELU(), nn.Linear(wide, narrow))
+        self.norm = nn.BatchNorm1d(narrow, affine=False)
+        self.up = nn.Sequential(nn.Linear(narrow, wide), nn.GELU(), nn.Linear(wide, wide))
 
     def train(self, mode: bool = True) -> SemanticCodec:
         """Set the mode; the encoder, which is not trained here, stays in evaluation."""
@@ -168,15 +167,16 @@ class SemanticCodec(StackedCodec, FeatureCodec):
         return self.scalars.quantise(known.transpose(1, 2))
 
 
-def build_codec(settings: SemanticFsqConfig, context: BuildContext) -> SemanticCodec:
-    """Return the codec around its encoder; one that there is no way back from is a WiringError."""
-    encoder: Encoder = settings.encoder.build(context)
+def build_codec(
+    encoder: Encoder, context: BuildContext, *, levels: Sequence[int], width: int, seconds: float
+) -> SemanticCodec:
+    """Return the codec around an encoder; one that there is no way back from is a WiringError."""
     if isinstance(encoder, Patch2dEncoder):
-        return SemanticCodec(encoder, GridDrawing(encoder, settings), settings)
+        return SemanticCodec(encoder, GridDrawing(encoder, width), levels)
     if isinstance(encoder, EegPatchEncoder):
-        return SemanticCodec(encoder, EegDrawing(encoder, settings), settings)
+        return SemanticCodec(encoder, EegDrawing(encoder, seconds), levels)
     raise WiringError(
-        f"there is no way back from what {settings.encoder.type!r} sees",
+        f"there is no way back from what a {type(encoder).__name__} sees",
         paths=[context.path],
         hint="its encoder is a 'patch2d' or an 'eeg_patch'",
     )

@@ -54,7 +54,7 @@ def _cell(arms: Mapping[str, Sequence[float]], arm: str) -> str:
 def report(results: Mapping[str, Values], notes: Sequence[str]) -> str:
     """Return a page that opens offline: per sense and score a chart and a table."""
     named = {
-        f"{sense}, {COLUMNS[name]}": {label(arm): values for arm, values in arms.items()}
+        f"{sense}, {COLUMNS[name]}": {label(arm): arms[arm] for arm in ARMS if arm in arms}
         for sense, scores in results.items()
         for name, arms in scores.items()
         if name in COLUMNS
