@@ -174,6 +174,7 @@ class Fsq2dConfig(CodecConfig, QuantiserSettings, GridSettings):
 
     type: Literal["fsq2d"]
     downsample: int = Field(default=8, gt=1, description="cells a code side; a power of two that divides the grid")
+    codebooks: int = Field(default=1, gt=0, description="codes per cell; several take layout: flat or delay")
     width: int = Field(default=32, gt=0, multiple_of=8, description="channels of the convolutions")
 
     @model_validator(mode="after")
@@ -195,7 +196,9 @@ class Fsq2dConfig(CodecConfig, QuantiserSettings, GridSettings):
                 paths=[context.path],
                 hint="set 'downsample' to a power of two that divides both sides, or change the shape",
             )
-        return Fsq2dCodec(preparation, self.levels, downsample=self.downsample, width=self.width)
+        return Fsq2dCodec(
+            preparation, self.levels, downsample=self.downsample, width=self.width, codebooks=self.codebooks
+        )
 
 
 class CodecFeaturesConfig(EncoderConfig):

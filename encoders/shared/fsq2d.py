@@ -60,26 +60,35 @@ def convolutional_decoder(width_in: int, width: int, doublings: int, channels: i
 class FsqGridCodec(GridCodec):
     """Grids of cells to finite scalars and back, by any two networks.
 
-    `encoder` takes values (B, C, H, W), about -1 to 1, to latents (B, d, h, w) with one of `levels` per d; `decoder`
+    `encoder` takes values (B, C, H, W), about -1 to 1, to latents (B, d, h, w), one for each of `levels` of each of
+    `codebooks`; `decoder`
     takes vectors (B, d, h, w), each value between -1 and 1, back to values (B, C, H, W). The latents are normalised
     over the batch before they are rounded: without it training can collapse to a handful of codes. `encode` always
     uses the statistics that training has gathered, and never changes them.
     """
 
     def __init__(
-        self, preparation: GridPreparation, levels: Sequence[int], encoder: nn.Module, decoder: nn.Module
+        self,
+        preparation: GridPreparation,
+        levels: Sequence[int],
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        codebooks: int = 1,
     ) -> None:
         super().__init__(preparation, 1)
         self.scalars = FiniteScalars(levels)
-        self.cardinality = self.scalars.cardinality
-        self.latent_width = len(self.scalars.levels)
+        self.cardinality, self.num_codebooks = self.scalars.cardinality, codebooks
+        self.latent_width = codebooks * len(self.scalars.levels)
         self.encoder = encoder
         self.norm = nn.BatchNorm2d(self.latent_width, affine=False)
         self.decoder = decoder
         found = shape_of(encoder, preparation.shape)
         if len(found) != 4 or found[1] != self.latent_width:
             wanted = f"(1, {self.latent_width}, rows, columns)"
-            raise ValueError(f"the encoder gives {found}, not {wanted}: one channel for each of {len(levels)} levels")
+            raise ValueError(
+                f"the encoder gives {found}, not {wanted}: a channel for each of {self.latent_width} levels"
+            )
         back = shape_of(decoder, found[1:])
         if back[1:] != tuple(preparation.shape):
             raise ValueError(f"the decoder gives {back[1:]} of {found[1:]}, not the shape {preparation.shape}")
@@ -94,12 +103,14 @@ class FsqGridCodec(GridCodec):
         )
 
     def quantise(self, latents: Tensor) -> Tensor:
-        """Return codes (B, h, w)."""
-        return self.scalars.codes(self.scalars.quantise(latents.movedim(1, -1)))
+        """Return codes (B, h, w), of several books (B, h, w, K)."""
+        codes = self.scalars.codes(self._rounded(latents.movedim(1, -1)))
+        return codes[..., 0] if self.num_codebooks == 1 else codes
 
     def vectors(self, codes: Tensor) -> Tensor:
         """Return the vectors (…, d), each value between -1 and 1."""
-        return self.scalars.vectors(codes).to(next(self.parameters()).dtype)
+        codes = codes[..., None] if self.num_codebooks == 1 else codes
+        return self.scalars.vectors(codes).flatten(-2).to(next(self.parameters()).dtype)
 
     def to_values(self, vectors: Tensor) -> Tensor:
         """Return normalised values (B, C, H, W) of vectors (B, d, h, w)."""
@@ -111,14 +122,21 @@ class FsqGridCodec(GridCodec):
 
     def _loss_stacked(self, cells: Tensor) -> Tensor:
         latents = self.norm(self.encoder(self.normalise(cells))).movedim(1, -1)
-        rebuilt = self.decoder(self.scalars.quantise(latents).movedim(-1, 1))
+        rebuilt = self.decoder(self._rounded(latents).flatten(-2).movedim(-1, 1))
         return self.preparation.difference(rebuilt, cells)
+
+    def _rounded(self, latents: Tensor) -> Tensor:
+        """Return the nearest vectors (…, K, levels) of latents (…, d)."""
+        return self.scalars.quantise(latents.unflatten(-1, (self.num_codebooks, -1)))
 
 
 class Fsq2dCodec(FsqGridCodec):
     """Convolutions around finite scalar quantisation; `downsample` is a power of two."""
 
-    def __init__(self, preparation: GridPreparation, levels: Sequence[int], *, downsample: int, width: int) -> None:
-        channels, halvings = preparation.shape[0], downsample.bit_length() - 1
-        encoder = convolutional_encoder(channels, width, halvings, len(levels))
-        super().__init__(preparation, levels, encoder, convolutional_decoder(len(levels), width, halvings, channels))
+    def __init__(
+        self, preparation: GridPreparation, levels: Sequence[int], *, downsample: int, width: int, codebooks: int = 1
+    ) -> None:
+        channels, halvings, latents = preparation.shape[0], downsample.bit_length() - 1, codebooks * len(levels)
+        encoder = convolutional_encoder(channels, width, halvings, latents)
+        decoder = convolutional_decoder(latents, width, halvings, channels)
+        super().__init__(preparation, levels, encoder, decoder, codebooks=codebooks)

@@ -1,4 +1,4 @@
-"""What codecs of grids share: cells of one size, a grid of codes, one code book."""
+"""What codecs of grids share: cells of one size, a grid of codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from polyjanus.encoders.shared.feature_codec import FeatureCodec, FeatureKind
 
 
 class GridCodec(FeatureCodec):
-    """Cells to latents (B, d, h, w), one code each in raster order, and back."""
+    """Cells to latents (B, d, h, w), a code of each of K books per cell in raster order, and back."""
 
     grid: Grid
     """Rows and columns of the codes."""
@@ -37,11 +37,11 @@ class GridCodec(FeatureCodec):
 
     @abstractmethod
     def quantise(self, latents: Tensor) -> Tensor:
-        """Return codes (B, h, w) of latents (B, d, h, w)."""
+        """Return codes (B, h, w), of several books (B, h, w, K), of latents (B, d, h, w)."""
 
     @abstractmethod
     def vectors(self, codes: Tensor) -> Tensor:
-        """Return the vectors (…, d) of codes (…)."""
+        """Return the vectors (…, d) of codes (…), of several books (…, K)."""
 
     @abstractmethod
     def to_values(self, vectors: Tensor) -> Tensor:
@@ -68,20 +68,22 @@ class GridCodec(FeatureCodec):
 
     @torch.no_grad()
     def encode(self, items: Sequence[Prepared]) -> list[Tensor]:
-        """Return the codes (h · w, 1) of each item."""
+        """Return the codes (h · w, K) of each item."""
         return in_groups(items, self._encode_stacked, self)
 
     @torch.no_grad()
     def decode(self, codes: Sequence[Tensor]) -> list[Any]:
-        """Return the medium for the codes (h · w, 1) of each item."""
+        """Return the medium for the codes (h · w, K) of each item."""
         if not codes:
             return []
         wrong = {item.shape[0] for item in codes} - {self.max_codes}
         if wrong:
             raise SequenceError(f"an item has {self.max_codes} codes, here are {sorted(wrong)[0]}")
-        grids = torch.stack([item[:, 0] for item in codes]).unflatten(-1, self.grid)
+        grids = torch.stack(list(codes)).unflatten(1, self.grid)
+        grids = grids[..., 0] if self.num_codebooks == 1 else grids
         vectors = self.vectors(grids.to(next(self.parameters()).device)).movedim(-1, 1)
         return list(self.preparation.media(self.to_values(vectors), truncates=self.truncates))
 
     def _encode_stacked(self, cells: Tensor) -> Tensor:
-        return self.quantise(self.to_latents(self.normalise(cells))).flatten(1).unsqueeze(-1)
+        codes = self.quantise(self.to_latents(self.normalise(cells)))
+        return codes.reshape(len(cells), -1, self.num_codebooks)

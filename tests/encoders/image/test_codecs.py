@@ -33,6 +33,7 @@ VQ = {
 CODECS: dict[str, ComponentConfig] = {
     "vq16": Vq16Config(type="vq16", architecture=VQ),
     "fsq2d": Fsq2dConfig(type="fsq2d", width=16),
+    "books": Fsq2dConfig(type="fsq2d", width=8, size=16, levels=(4,), codebooks=3),
     "grey": Fsq2dConfig(type="fsq2d", width=8, size=16, channels=1, levels=(5, 3), downsample=4),
 }
 
@@ -277,3 +278,18 @@ def test_a_checkpoint_that_is_no_janus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}), encoding="utf-8")
     with pytest.raises(PolyjanusError, match="'llama' and holds no Janus tokenizer"):
         Vq16Config(type="vq16", pretrained="./").build(BuildContext(path="c", folder=tmp_path))
+
+
+def test_books_of_one_dimension_are_the_digits_of_one_book_of_all(picture: Image.Image) -> None:
+    sizes: dict[str, Any] = {"type": "fsq2d", "size": 16, "width": 8}
+    one = Fsq2dConfig(**sizes, levels=(4, 4, 4)).build(CODEC).eval()
+    three = Fsq2dConfig(**sizes, levels=(4,), codebooks=3).build(CODEC).eval()
+    three.load_state_dict(one.state_dict())
+    items = [one.prepare(picture), one.prepare(picture.rotate(90))]
+    codes, books = one.encode(items), three.encode(items)
+    assert (three.cardinality, three.num_codebooks) == (4, 3)
+    for code, book in zip(codes, books, strict=True):
+        assert book.shape == (4, 3)
+        assert torch.equal(code[:, 0], (book * torch.tensor([1, 4, 16])).sum(-1))
+    for drawn, again in zip(one.decode(codes), three.decode(books), strict=True):
+        assert drawn.tobytes() == again.tobytes()
