@@ -66,9 +66,10 @@ def _write(scores: Mapping[str, Score], pipeline: Pipeline, folder: Path) -> lis
     """Write the first sample that was made of each input, and return the files."""
     written: list[Path] = []
     for score in scores.values():
-        modality = pipeline.compiler.modalities.get(score.output)
-        for sample in score.samples[:1] if modality else ():
-            path = folder / f"{score.input}_to_{score.output}{modality.suffixes[0]}".replace(" ", "_")
-            if was_saved(modality, sample.media, path):
-                written.append(path)
+        if score.output not in pipeline.compiler.modalities or not score.samples:
+            continue
+        modality, sample = pipeline.compiler.modalities[score.output], score.samples[0]
+        path = folder / f"{score.input}_to_{score.output}{modality.suffixes[0]}".replace(" ", "_")
+        if was_saved(modality, sample.media, path):
+            written.append(path)
     return written
