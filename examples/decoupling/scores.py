@@ -49,7 +49,8 @@ class DecouplingSuite(Suite):
         look, labels = LOOKS[self.sense]["digit"][0], np.array([each.digit for each in digits])
         real = [each.media for each in self.given(len(media))]
         made, fresh = (np.stack([look(each) for each in some]) for some in (media, real))
-        return {"spread": spread(made, labels) / spread(fresh, labels)}
+        whole = spread(fresh, labels)
+        return {"spread": spread(made, labels) / whole} if whole else {}  # of one picture per digit there is none
 
 
 class Reading(DecouplingSuite):
