@@ -83,7 +83,7 @@ def _stage(config: PipelineConfig, size: Size, *, rows: Sequence[str], train: Se
         "mix": {name: int(name in rows) for name in every},
         "batch": arm.batch * len(rows) // len(arm.mix),
         "steps": max(1, round(arm.steps * size.steps)),
-        "train": train or arm.train,
+        "train": tuple(train) or arm.train,
     }
     changed["warmup"] = min(arm.warmup, changed["steps"])
     return f"training.stages={json.dumps([plain(arm.model_copy(update=changed))])}"
