@@ -123,9 +123,13 @@ class PointCloudModality(GridModality[PointCloud, Any]):
         return whole, PointCloud(whole.xyz[:5])
 
     def noise(self, media: PointCloud, generator: np.random.Generator) -> PointCloud:
-        """Return as many points that say nothing: a normal cloud of equal middle and spread, its colours drawn anew."""
+        """Return as many points that say nothing: a normal cloud of equal middle and spread, its colours drawn anew.
+
+        What falls out of the box that holds the cloud is moved to its sides.
+        """
         count = (len(media), 3)
-        xyz = generator.normal(media.xyz.mean(axis=0), media.xyz.std(axis=0), count).astype(np.float32)
+        drawn = generator.normal(media.xyz.mean(axis=0), media.xyz.std(axis=0), count)
+        xyz = drawn.clip(media.xyz.min(axis=0), media.xyz.max(axis=0)).astype(np.float32)
         rgb = None if media.rgb is None else generator.random(count, dtype=np.float32)
         if media.normals is None:
             return PointCloud(xyz, rgb)

@@ -49,6 +49,6 @@ class Rated(QuintetSuite):
 
 
 def _rated(pipeline: Pipeline, wanted: Instance, medium: Any) -> float:
-    """Return how probable the pipeline finds that a signal is what was asked for."""
-    question = words.choose(words.CHECK, None).format(words.described(wanted.sense, wanted.name, {}))
-    return rate(pipeline, [{"type": wanted.sense, wanted.sense: medium}], question)
+    """Return how probable the pipeline finds that it would read a signal as what was asked for."""
+    signal = {"type": wanted.sense, wanted.sense: medium}
+    return rate(pipeline, [signal], words.choose(words.READ, None), wanted.name)

@@ -58,6 +58,8 @@ def test_noise_keeps_the_form_and_loses_the_points(modality: PointCloudModality)
     assert found.rgb is not None and found.normals is not None and len(found) == len(example)
     assert np.abs(found.xyz.std(axis=0) - example.xyz.std(axis=0)).max() < 0.05
     assert np.abs(np.linalg.norm(found.normals, axis=1) - 1).max() < 1e-5
+    assert (found.xyz.min(axis=0) >= example.xyz.min(axis=0)).all()
+    assert (found.xyz.max(axis=0) <= example.xyz.max(axis=0)).all()
     assert modality.noise(PointCloud(example.xyz), np.random.default_rng(0)).rgb is None
 
 
