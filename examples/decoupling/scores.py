@@ -10,7 +10,7 @@ import numpy as np
 from polyjanus.core.evaluation import Score, Suite
 from polyjanus.core.judging import spread
 from polyjanus.core.pipeline import Pipeline
-from polyjanus.examples.decoupling.source import plain, wish
+from polyjanus.examples.decoupling.source import plain
 from polyjanus.examples.quintet import words
 from polyjanus.examples.quintet.judges import LOOKS, judges
 from polyjanus.examples.quintet.world import Instance, open_world
@@ -71,7 +71,7 @@ class Writing(DecouplingSuite):
     def measure_all(self, pipeline: Pipeline, *, limit: int | None = None, seed: int = 0) -> Scores:
         """Yield a score with guidance and one without."""
         digits = [Instance(TEXT, number % 10, {}, None) for number in range(min(limit or self.count, self.count))]
-        prompts = [wish(self.sense, each.name, None) for each in digits]
+        prompts = [words.wish(self.sense, each.name, {}, None) for each in digits]
         for way, sampler in SAMPLERS.items():
             samplers = {} if sampler is None else {self.sense: sampler}
             replies = pipeline.run_many(prompts, [self.sense], seed=seed, samplers=samplers)

@@ -32,7 +32,7 @@ class PlainRows(Source):
             asked: list[Any] = [signal.part, words.choose(words.READ, noise)]
             answer: list[Any] = [signal.name]
         else:
-            asked = [wish(self.sense, signal.name, noise)]
+            asked = [words.wish(self.sense, signal.name, {}, noise)]
             answer = [signal.part]
         return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}
 
@@ -43,8 +43,3 @@ def plain(world: World, sense: str, digit: int, noise: np.random.Generator) -> I
         return world.draw(sense, digit, noise)
     number = int(noise.choice(world.written(digit)))
     return Instance(sense, digit, PLAIN, world.shown(sense, number, PLAIN, noise), number)
-
-
-def wish(sense: str, name: str, noise: np.random.Generator | None) -> str:
-    """Return a request for a digit; without noise in a phrase that is never trained on."""
-    return words.choose(words.WRITE[sense], noise).format(words.described(sense, name, {}))

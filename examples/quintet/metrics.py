@@ -224,10 +224,8 @@ class HandwritingIndex:
 
 
 def wish(wanted: Instance) -> str:
-    """Return how something is asked for in words."""
-    return words.choose(words.WRITE[wanted.sense], None).format(
-        words.described(wanted.sense, wanted.name, wanted.attributes)
-    )
+    """Return how something is asked for in words, as it never was in training."""
+    return words.wish(wanted.sense, wanted.name, wanted.attributes, None)
 
 
 def matched(

@@ -53,8 +53,7 @@ class QuintetRows(Source):
         """A signal of a digit with some attributes, asked for in words."""
         made = self._signal(self._sense(number), number, fold, noise)
         named = {key: value for key, value in made.attributes.items() if noise.random() < 0.5}
-        what = words.described(made.sense, made.name, named)
-        return [words.choose(words.WRITE[made.sense], noise).format(what)], [made.part]
+        return [words.wish(made.sense, made.name, named, noise)], [made.part]
 
     def cross(self, number: int, fold: int, noise: Noise) -> Turn:
         """Another signal of the same digit, in any sense."""

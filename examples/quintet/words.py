@@ -146,3 +146,8 @@ def described(sense: str, name: str, attributes: Attributes) -> str:
         return " ".join(word for word in words if word)
     said = " and ".join(attributes[kind] for kind in ATTRIBUTES[sense] if kind in attributes)
     return f"{name}, {said}" if said else name
+
+
+def wish(sense: str, name: str, attributes: Attributes, noise: np.random.Generator | None) -> str:
+    """Return a request for a digit; without noise in the phrase that is kept for testing."""
+    return choose(WRITE[sense], noise).format(described(sense, name, attributes))
