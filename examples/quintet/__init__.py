@@ -24,7 +24,7 @@ class QuintetConfig(SourceConfig):
     """Digits as real handwriting, speech, solids and simulated EEG, asked about and asked for in words."""
 
     type: Literal["quintet"]
-    task: Literal["read", "ask", "write", "cross", "copy", "compare", "check", "both", "words"] = Field(
+    task: Literal["read", "ask", "describe", "write", "cross", "copy", "compare", "check", "both", "words"] = Field(
         description="read: which digit; ask: what it is like; write: make one; cross: the same digit in another sense;"
         " copy: the same handwriting as picture or solid; compare: the same digit?; check: is it a seven?;"
         " both: sound and picture; words: 7"

@@ -49,6 +49,12 @@ class QuintetRows(Source):
         attribute = str(noise.choice(list(given.attributes)))
         return [given.part, words.choose(words.ASK[attribute], noise)], [given.attributes[attribute]]
 
+    def describe(self, number: int, fold: int, noise: Noise) -> Turn:
+        """Which digit, and what is it like? In the words that ask for one."""
+        given = self._signal(self._sense(number), number, fold, noise)
+        said = words.described(given.sense, given.name, given.attributes)
+        return [given.part, words.choose(words.DESCRIBE, noise)], [said]
+
     def write(self, number: int, fold: int, noise: Noise) -> Turn:
         """A signal of a digit with some attributes, asked for in words."""
         made = self._signal(self._sense(number), number, fold, noise)
@@ -127,6 +133,7 @@ TASKS: Mapping[str, Callable[..., Turn]] = {
     for task in (
         QuintetRows.read,
         QuintetRows.ask,
+        QuintetRows.describe,
         QuintetRows.write,
         QuintetRows.cross,
         QuintetRows.copy,

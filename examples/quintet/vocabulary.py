@@ -23,6 +23,7 @@ def sentences() -> Iterator[str]:
     """Yield everything that is said, as often as it takes for every word to become a token."""
     phrases = chain(
         words.READ,
+        words.DESCRIBE,
         words.COMPARE,
         words.CHECK,
         words.BOTH,

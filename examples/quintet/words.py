@@ -39,20 +39,21 @@ READ: Phrases = (
 )
 ASK: Mapping[str, Phrases] = MappingProxyType(
     {
-        "colour": ("What colour is it?", "Name the colour.", "Which colour is this?", "Tell me the colour."),
-        "slant": ("Which way does it lean?", "Does it lean?", "How does it lean?", "Tell me which way it leans."),
-        "pitch": ("Is the voice high or low?", "How high is the voice?", "Name the pitch.", "Tell me the pitch."),
-        "speed": ("Is it spoken fast or slowly?", "How fast is it?", "Name the speed.", "Tell me the speed."),
-        "size": ("Is it large or small?", "How large is it?", "Name the size.", "Tell me the size."),
-        "tilt": ("Which way is it tilted?", "Is it tilted?", "How is it tilted?", "Tell me which way it is tilted."),
+        "colour": ("What colour is it?", "Name the colour.", "Tell me the colour.", "Which colour is this?"),
+        "slant": ("Which way does it lean?", "Does it lean?", "Tell me which way it leans.", "How does it lean?"),
+        "pitch": ("Is the voice high or low?", "How high is the voice?", "Tell me the pitch.", "Name the pitch."),
+        "speed": ("Is it spoken fast or slowly?", "How fast is it?", "Tell me the speed.", "Name the speed."),
+        "size": ("Is it large or small?", "How large is it?", "Tell me the size.", "Name the size."),
+        "tilt": ("Which way is it tilted?", "Is it tilted?", "Tell me which way it is tilted.", "How is it tilted?"),
         "amplitude": (
             "Is the response strong or weak?",
             "How strong is the response?",
-            "Name the amplitude.",
             "Tell me the amplitude.",
+            "Name the amplitude.",
         ),
     }
 )
+DESCRIBE: Phrases = ("Describe it.", "Describe this digit.", "What do you perceive?", "Describe this.")
 WRITE: Mapping[str, Phrases] = MappingProxyType(
     {
         "image": (
@@ -118,9 +119,10 @@ COMPARE: Phrases = (
     "Is it the same number?",
     "Same or different?",
     "Tell me: the same digit?",
+    "Is it the same digit?",
 )
 ANSWERS = ("different", "same")
-CHECK: Phrases = ("Is this {}?", "Is it {}?", "Is that {}?", "Tell me, is this {}?")
+CHECK: Phrases = ("Is this {}?", "Is it {}?", "Is that {}?", "Tell me, is this {}?", "Tell me, is it {}?")
 NO_YES = ("no", "yes")
 BOTH: Phrases = ("Say it and draw it: {}.", "Draw and say {}.", "Please say and draw {}.")
 WORDS = (("Write {} as a word.", "The word for {}.", "Please write {} as a word."), "0123456789")
