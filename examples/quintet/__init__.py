@@ -45,10 +45,10 @@ class QuintetScoresConfig(MetricConfig):
     """Scores on people, voices and handwriting that no model met, in phrases that none was trained on."""
 
     type: Literal["quintet_scores"]
-    of: Literal["directions", "asked", "named", "compared", "copied", "varied", "rated"] = Field(
+    of: Literal["directions", "asked", "named", "compared", "checked", "copied", "varied", "rated"] = Field(
         description="directions: any sense to any; asked, named: attributes made and read; compared: the same digit or"
-        " not; copied: the same handwriting as picture or solid, found among a hundred; varied: neither all alike nor"
-        " copies of training data; rated: the best of 1, 4 and 8, as the pipeline itself rates them"
+        " not; checked: is it a seven?; copied: the same handwriting as picture or solid, found among a hundred;"
+        " varied: neither all alike nor copies of training data; rated: the best of 1, 4 and 8, as it rates them itself"
     )
     senses: Senses = Field(default=ALL, description="signals that take part")
     count: int = Field(default=100, gt=9, description="questions per score, at most")

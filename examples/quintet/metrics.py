@@ -159,8 +159,9 @@ class Compared(QuintetSuite):
         for number in range(count):
             senses = noise.choice(self.senses, 2)
             is_same = number % 2 == 0
-            digits = [number // 2 % 10, (number // 2 + (0 if is_same else noise.integers(1, 10))) % 10]
-            pair = [self._draw(str(sense), int(digit), noise) for sense, digit in zip(senses, digits, strict=True)]
+            digit = number // 2 % 10
+            digits = [digit, digit if is_same else words.other(digit, noise)]
+            pair = [self._draw(str(sense), each, noise) for sense, each in zip(senses, digits, strict=True)]
             prompts.append([*(each.part for each in pair), words.choose(words.COMPARE, None)])
             wanted.append(words.ANSWERS[is_same])
         said = self.ask(pipeline, prompts, TEXT, seed)
@@ -168,6 +169,23 @@ class Compared(QuintetSuite):
 
     def _draw(self, sense: str, digit: int, noise: np.random.Generator) -> Instance:
         return self.world.draw(sense, digit, noise, fold=self.fold)
+
+
+class Checked(QuintetSuite):
+    """A signal and a digit in words: is it that one? Of every other pair it is another."""
+
+    def measure_all(self, pipeline: Pipeline, *, limit: int | None = None, seed: int = 0) -> Scores:
+        """Yield a score for every sense."""
+        noise, count = np.random.default_rng([seed, 8]), min(limit or self.count, self.count)
+        for sense in self.senses:
+            given = self.signals(sense, count, seed=3)
+            is_so = noise.permutation(count) % 2 == 0
+            prompts: list[Any] = []
+            for each, so in zip(given, is_so, strict=True):
+                digit = each.digit if so else words.other(each.digit, noise)
+                prompts.append([each.part, words.check(sense, words.NAMES[digit], None)])
+            said = self.ask(pipeline, prompts, TEXT, seed)
+            yield sense, matched(said, [words.NO_YES[int(so)] for so in is_so], given, input=f"{sense}: is it?")
 
 
 class Copied(QuintetSuite):

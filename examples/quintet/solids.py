@@ -12,6 +12,7 @@ import numpy as np
 
 from polyjanus.encoders.point_cloud.media import PointCloud
 from polyjanus.encoders.point_cloud.meshes import Mesh, sample_mesh
+from polyjanus.examples.quintet.bending import Bend
 from polyjanus.examples.quintet.pictures import handwriting, strokes
 from polyjanus.examples.quintet.words import Attributes
 
@@ -23,6 +24,8 @@ SIZE = {"large": (0.95, 1.08), "small": (0.66, 0.76)}
 TILT = {"left": (16.0, 34.0), "right": (-34.0, -16.0), "level": (-5.0, 5.0)}
 YAW, PITCH, NOISE, KEPT = 16.0, 8.0, (0.008, 0.02), (448, 640)
 """Degrees about y and x, at most; metres of noise; points of a cloud."""
+DOWN = np.array([1, -1])
+"""From y up to y down the page, and back."""
 
 
 @cache
@@ -52,11 +55,13 @@ def _mesh(solid: Array) -> Mesh:
     return Mesh(placed.reshape(-1, 3), triangles)
 
 
-def cloud(number: int, attributes: Attributes, noise: np.random.Generator) -> PointCloud:
+def cloud(number: int, attributes: Attributes, noise: np.random.Generator, bend: Bend | None = None) -> PointCloud:
     """Return a cloud of a handwriting with a size and a tilt; all else comes from `noise`."""
     points = surface(number)
     count = int(noise.integers(*KEPT))
     kept = points[noise.permutation(len(points))[:count]].astype(np.float64)
+    if bend is not None:
+        kept[:, :2] = bend.forward(kept[:, :2] * DOWN) * DOWN
     yaw, pitch = noise.uniform(-1, 1, 2) * (YAW, PITCH)
     turned = kept @ (_turn(2, noise.uniform(*TILT[attributes["tilt"]])) @ _turn(1, yaw) @ _turn(0, pitch)).T
     xyz = turned * noise.uniform(*SIZE[attributes["size"]]) + noise.normal(0, noise.uniform(*NOISE), turned.shape)

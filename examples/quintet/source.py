@@ -9,11 +9,14 @@ import numpy as np
 
 from polyjanus.core.data.rows import Row, Source
 from polyjanus.examples.quintet import words
+from polyjanus.examples.quintet.bending import Bend, Still
 from polyjanus.examples.quintet.world import FOLDS, Instance, World
 
 Noise = np.random.Generator
 Turn = tuple[list[Any], list[Any]]
 """What the user says and what the assistant answers, part by part."""
+COPIED_AS_PICTURE = 3
+"""Of five copies; a solid is turned and sized, which is harder to see through than slant and colour."""
 UNSAID = 0.1
 """Share of signals that come without words, named or answered with others: the output says what is wanted."""
 
@@ -68,33 +71,29 @@ class QuintetRows(Source):
         return [given.part, *_perhaps(words.SAME_DIGIT[made.sense], noise)], [made.part]
 
     def copy(self, number: int, fold: int, noise: Noise) -> Turn:
-        """The same handwriting, as a solid or as a picture."""
-        senses = ("image", "point_cloud")[:: 1 if number % 2 else -1]
-        given = self._signal(senses[0], number, fold, noise)
-        made = self._signal(senses[1], number, fold, noise, digit=given.digit, handwriting=given.handwriting)
-        return [given.part, words.choose(words.THIS_VERY_ONE[made.sense], noise)], [made.part]
+        """The same handwriting, as a solid or, more often, as a picture, bent as nobody wrote it; the copy is plain."""
+        source, target = ("image", "point_cloud")[:: -1 if number % 5 < COPIED_AS_PICTURE else 1]
+        bend = Bend.drawn(noise)
+        given = self._signal(source, number, fold, noise, bend=bend)
+        assert given.handwriting is not None
+        made = self.world.shown(target, given.handwriting, words.PLAIN[target], Still(noise.bit_generator), bend)
+        asked = words.choose(words.THIS_VERY_ONE[target], noise)
+        return [given.part, asked], [{"type": target, target: made}]
 
     def compare(self, number: int, fold: int, noise: Noise) -> Turn:
         """Are two signals of the same digit?"""
         first = self._signal(self._sense(number), number, fold, noise)
         is_same = bool(noise.random() < 0.5)
-        digit = first.digit if is_same else (first.digit + int(noise.integers(1, 10))) % 10
+        digit = first.digit if is_same else words.other(first.digit, noise)
         second = self._signal(self._sense(number // len(self.senses)), number, fold, noise, digit=digit)
         return [first.part, second.part, words.choose(words.COMPARE, noise)], [words.ANSWERS[is_same]]
 
     def check(self, number: int, fold: int, noise: Noise) -> Turn:
-        """Is it what is said of it? Half the time its digit or one of its attributes is another."""
+        """Is it the digit that is named? Half the time it is another."""
         given = self._signal(self._sense(number), number, fold, noise)
-        told = {key: value for key, value in given.attributes.items() if noise.random() < 0.3}
-        name, is_true = given.name, bool(noise.random() < 0.5)
-        if not is_true and told and noise.random() < 0.5:
-            key = str(noise.choice(list(told)))
-            others = [value for value in words.ATTRIBUTES[given.sense][key] if value != told[key]]
-            told[key] = str(noise.choice(others))
-        elif not is_true:
-            name = words.NAMES[(given.digit + int(noise.integers(1, 10))) % 10]
-        what = words.described(given.sense, name, told)
-        return [given.part, words.choose(words.CHECK, noise).format(what)], [words.NO_YES[is_true]]
+        is_true = bool(noise.random() < 0.5)
+        digit = given.digit if is_true else words.other(given.digit, noise)
+        return [given.part, words.check(given.sense, words.NAMES[digit], noise)], [words.NO_YES[is_true]]
 
     def both(self, number: int, fold: int, noise: Noise) -> Turn:
         """Two signals in one reply: of a name, sound and picture; of another signal, any two."""

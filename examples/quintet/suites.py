@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from polyjanus.examples.quintet.metrics import (
     AttributesAsked,
     AttributesRead,
+    Checked,
     Compared,
     Copied,
     Directions,
@@ -20,6 +21,7 @@ SUITES: Mapping[str, type[QuintetSuite]] = {
     "asked": AttributesAsked,
     "named": AttributesRead,
     "compared": Compared,
+    "checked": Checked,
     "copied": Copied,
     "varied": Varied,
     "rated": Rated,

@@ -24,6 +24,11 @@ ATTRIBUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """By sense, the attributes that may be asked for or about, and their values."""
 
+PLAIN: Mapping[str, Attributes] = MappingProxyType(
+    {"image": {"colour": "black", "slant": "upright"}, "point_cloud": {"size": "large", "tilt": "level"}}
+)
+"""What copies are like, whatever they are of."""
+
 Phrases = tuple[str, ...]
 """Ways to say the same thing; the last is never trained on."""
 
@@ -40,11 +45,25 @@ READ: Phrases = (
 ASK: Mapping[str, Phrases] = MappingProxyType(
     {
         "colour": ("What colour is it?", "Name the colour.", "Tell me the colour.", "Which colour is this?"),
-        "slant": ("Which way does it lean?", "Does it lean?", "Tell me which way it leans.", "How does it lean?"),
+        "slant": (
+            "Which way does it lean?",
+            "Does it lean?",
+            "Tell me which way it leans.",
+            "Tell me how it leans.",
+            "How is it slanted?",
+            "How does it lean?",
+        ),
         "pitch": ("Is the voice high or low?", "How high is the voice?", "Tell me the pitch.", "Name the pitch."),
         "speed": ("Is it spoken fast or slowly?", "How fast is it?", "Tell me the speed.", "Name the speed."),
         "size": ("Is it large or small?", "How large is it?", "Tell me the size.", "Name the size."),
-        "tilt": ("Which way is it tilted?", "Is it tilted?", "Tell me which way it is tilted.", "How is it tilted?"),
+        "tilt": (
+            "Which way is it tilted?",
+            "Is it tilted?",
+            "Tell me which way it is tilted.",
+            "Tell me how it is tilted.",
+            "How is it turned?",
+            "How is it tilted?",
+        ),
         "amplitude": (
             "Is the response strong or weak?",
             "How strong is the response?",
@@ -125,18 +144,50 @@ ANSWERS = ("different", "same")
 CHECK: Phrases = ("Is this {}?", "Is it {}?", "Is that {}?", "Tell me, is this {}?", "Tell me, is it {}?")
 NO_YES = ("no", "yes")
 BOTH: Phrases = ("Say it and draw it: {}.", "Draw and say {}.", "Please say and draw {}.")
-WORDS = (("Write {} as a word.", "The word for {}.", "Please write {} as a word."), "0123456789")
+WORDS = (
+    (
+        "Write {} as a word.",
+        "The word for {}.",
+        "What is {} in words?",
+        "Please name {} in words.",
+        "Please write the word for {}.",
+        "Please write {} in words.",
+        "Please write {} as a word.",
+    ),
+    "0123456789",
+)
 """Numerals to words: the fifth sense, which is text itself."""
 
 
 TURNED = {"image": ("colour", "slant", "leaning"), "point_cloud": ("size", "tilt", "tilted")}
 """Of senses of things that stand somewhere: what is said before the digit, and after it, with the verb for sides."""
 SIDES = ("left", "right")
+LEFT_OUT = 0.4
+"""Share of phrases in training of which one word is left out, if any may be."""
+NEEDED = frozenset(
+    "colour lean leans slanted voice high low pitch spoken fast speed large small size tilted turned strong weak"
+    " response amplitude very same".split()
+)
+"""Words without which a phrase would ask for something else."""
 
 
 def choose(phrases: Sequence[str], noise: np.random.Generator | None) -> str:
-    """Return one of the phrases that are trained on; the one kept for testing where there is no noise."""
-    return phrases[-1] if noise is None else phrases[int(noise.integers(len(phrases) - 1))]
+    """Return a phrase that is trained on, sometimes less a word; without noise the one that is kept for testing.
+
+    Whoever knows few phrases learns them by heart as they are, and takes another one for whichever begins alike.
+    """
+    if noise is None:
+        return phrases[-1]
+    said = phrases[int(noise.integers(len(phrases) - 1))].split()
+    spare = [place for place, word in enumerate(said[:-1]) if word.strip(",:.?") not in NEEDED and "{}" not in word]
+    if len(said) > 2 and spare and noise.random() < LEFT_OUT:
+        del said[spare[int(noise.integers(len(spare)))]]
+    return " ".join(said)
+
+
+def other(digit: int, noise: np.random.Generator) -> int:
+    """Return any digit but this."""
+    return (digit + int(noise.integers(1, len(NAMES)))) % len(NAMES)
 
 
 def described(sense: str, name: str, attributes: Attributes) -> str:
@@ -153,3 +204,8 @@ def described(sense: str, name: str, attributes: Attributes) -> str:
 def wish(sense: str, name: str, attributes: Attributes, noise: np.random.Generator | None) -> str:
     """Return a request for a digit; without noise in the phrase that is kept for testing."""
     return choose(WRITE[sense], noise).format(described(sense, name, attributes))
+
+
+def check(sense: str, name: str, noise: np.random.Generator | None) -> str:
+    """Return a question that is answered by yes or no; without noise in the phrase that is kept for testing."""
+    return choose(CHECK, noise).format(described(sense, name, {}))

@@ -19,6 +19,7 @@ import numpy as np
 from polyjanus.core.errors import DataError
 from polyjanus.encoders.audio.media import Audio
 from polyjanus.examples.quintet import pictures, solids, sounds
+from polyjanus.examples.quintet.bending import Bend
 from polyjanus.examples.quintet.brain import Person, head
 from polyjanus.examples.quintet.words import ATTRIBUTES, NAMES, Attributes
 
@@ -80,7 +81,14 @@ class World:
         self._people = [range(first + fold, first + count, folds) for fold in range(folds)]
 
     def draw(
-        self, sense: str, digit: int, noise: np.random.Generator, *, fold: int = 0, handwriting: int | None = None
+        self,
+        sense: str,
+        digit: int,
+        noise: np.random.Generator,
+        *,
+        fold: int = 0,
+        handwriting: int | None = None,
+        bend: Bend | None = None,
     ) -> Instance:
         """Return a signal of a digit; which one, and what it is like, comes from `noise`, unless it is given."""
         if sense == "audio":
@@ -92,13 +100,15 @@ class World:
             return Instance(sense, digit, attributes, head().trial(digit, person, attributes, noise))
         if handwriting is None:
             handwriting = int(noise.choice(self._handwriting[fold][digit]))
-        return Instance(sense, digit, attributes, self.shown(sense, handwriting, attributes, noise), handwriting)
+        return Instance(sense, digit, attributes, self.shown(sense, handwriting, attributes, noise, bend), handwriting)
 
-    def shown(self, sense: str, handwriting: int, attributes: Attributes, noise: np.random.Generator) -> Any:
+    def shown(
+        self, sense: str, number: int, attributes: Attributes, noise: np.random.Generator, bend: Bend | None = None
+    ) -> Any:
         """Return a handwriting as a picture or as a solid."""
         if sense == "image":
-            return pictures.render(handwriting, attributes, noise)
-        return solids.cloud(handwriting, attributes, noise)
+            return pictures.render(number, attributes, noise, bend)
+        return solids.cloud(number, attributes, noise, bend)
 
     def written(self, digit: int) -> Array:
         """Return the numbers of all handwriting of a digit in this split."""
