@@ -84,6 +84,17 @@ def test_a_signal_is_described_in_the_words_that_ask_for_it(quintet: Any) -> Non
     assert sum(reply.text == each for reply, each in zip(said, told, strict=True)) >= 7
 
 
+@pytest.mark.parametrize("sense", words.SENSES)
+def test_it_says_whether_a_signal_is_what_it_is_called(sense: str, quintet: Any) -> None:
+    (score,) = dict(SUITES["checked"](20, [sense]).measure_all(quintet)).values()
+    assert score.score >= 0.75
+
+
+def test_this_very_handwriting_is_found_again_in_its_copy(quintet: Any) -> None:
+    for score in dict(SUITES["copied"](50, words.SENSES).measure_all(quintet, limit=50)).values():
+        assert score.score >= 0.25
+
+
 PAIRS = (("image", 1, 7), ("audio", 2, 7), ("audio", 2, 3))
 
 
