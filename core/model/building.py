@@ -15,6 +15,7 @@ from polyjanus.core.checkpoints.assigning import assign_tensors, attach
 from polyjanus.core.checkpoints.borrowing import LANGUAGE, Borrowed, borrow
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import CheckpointError, PolyjanusError, WiringError
+from polyjanus.core.importing import ImportsKeepValues
 from polyjanus.core.modality import Modality
 from polyjanus.core.model.fitting import check_fits, check_installed, check_lengths, last_line, missing_package
 from polyjanus.core.modules import Adaptor, Backbone, Codec, CodeEmbedding, Layout, Sampler
@@ -129,7 +130,8 @@ def build_parts(
             steps.append(partial(builder.understanding, name, modality.understand))
     for step in steps:
         try:
-            step()
+            with ImportsKeepValues():
+                step()
         except WiringError as error:
             if faults is None:
                 raise

@@ -13,6 +13,7 @@ import torch
 from polyjanus.core.config.json_schema import json_schema
 from polyjanus.core.config.schema import PipelineConfig
 from polyjanus.core.errors import WiringError, suggest
+from polyjanus.core.importing import ImportsKeepValues
 from polyjanus.core.manager import Plugins
 from polyjanus.core.modality import Modality
 from polyjanus.core.pipeline import Pipeline
@@ -164,7 +165,7 @@ class Bench:
             settings = self.registries.codecs.get(codec["type"]).model_validate(codec, context=self.context)
             built = self.settings("modality", modality).build(BuildContext(path=NAME))
             context = BuildContext(path=PATHS["codec"], modality=built)
-            with torch.device("meta"):
+            with torch.device("meta"), ImportsKeepValues():
                 made = settings.resolve(context).build(context)
         except Exception:  # building the pipeline says why
             return False

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from polyjanus.core.importing import ImportsKeepValues
 from polyjanus.core.modality import Modality
 from polyjanus.core.modules import to_list
 from polyjanus.core.pipeline import Pipeline
@@ -66,7 +67,7 @@ def builds_without_memory(subject: Subject) -> None:
     """Built on the meta device it declares the same, so that a pipeline is checked before weights load."""
     context = subject.pipeline.parts.contexts[PATHS[subject.kind]]
     settings = subject.pipeline.parts.resolved[PATHS[subject.kind]]
-    with torch.device("meta"):
+    with torch.device("meta"), ImportsKeepValues():
         built = settings.build(context)
     where = place(subject.component, "__init__")
     for name in ("width", "cardinality", "num_codebooks", "max_codes", "min_codes"):
@@ -84,7 +85,7 @@ def buffers_come_back(subject: Subject) -> None:
     """
     component = subject.component
     context = subject.pipeline.parts.contexts[PATHS[subject.kind]]
-    with torch.device("meta"):
+    with torch.device("meta"), ImportsKeepValues():
         built: nn.Module = subject.pipeline.parts.resolved[PATHS[subject.kind]].build(context)
     built.to_empty(device="cpu")
     with torch.no_grad():

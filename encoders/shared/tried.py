@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from polyjanus.core.errors import WiringError
+from polyjanus.core.importing import ImportsKeepValues
 from polyjanus.core.modules import Encoder, Grid, Prepared
 from polyjanus.core.settings import BuildContext
 from polyjanus.encoders.shared import grid_of
@@ -32,7 +33,7 @@ class TriedEncoder(Encoder):
     def __init__(self, make: Callable[[], nn.Module], values: Values, example: Any, context: BuildContext) -> None:
         super().__init__()
         self.tower = make()
-        with torch.device("meta"):
+        with torch.device("meta"), ImportsKeepValues():
             self._trial = (make().eval(),)  # in a tuple, so that it is no part of this module
         self.values, self.path = values, context.path
         self._known: dict[tuple[int, ...], tuple[int, Grid | None, int]] = {}
@@ -64,7 +65,7 @@ class TriedEncoder(Encoder):
         """Return N, grid and d of an item of that shape."""
         if shape not in self._known:
             try:
-                with torch.no_grad(), torch.device("meta"):
+                with torch.no_grad(), torch.device("meta"), ImportsKeepValues():
                     features, grid = self.features(self._trial[0], torch.empty(1, *shape))
             except Exception as error:
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
