@@ -123,3 +123,21 @@ def pipeline_with(plugins: Any) -> Callable[..., Any]:
     from polyjanus.core.testing.bench import Bench
 
     return Bench(plugins, COMPONENTS).build
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of speech in which every utterance is a hum of its digit, in folds as the real one."""
+    import numpy as np
+
+    from polyjanus.examples.quintet import sounds
+    from polyjanus.examples.quintet.world import CYCLE, FOLDS
+
+    numbers = np.arange(CYCLE * FOLDS)
+    values = np.stack([numbers // step % size for step, size in ((1, 10), (10, 2), (20, 2))], axis=1)
+    times = np.arange(round(sounds.RATE * sounds.SECONDS)) / sounds.RATE
+    hums = np.sin(2 * np.pi * (300 + 100 * values[:, :1]) * times) * (times < 0.5)
+    arrays = {"train.samples": (hums * 20000).astype(np.int16), "train.values": values}
+    file = tmp_path_factory.mktemp("quintet") / "speech.npz"
+    np.savez(file, allow_pickle=False, **arrays)
+    return file

@@ -27,11 +27,14 @@ TRAINED = [path for path in EXAMPLES if path.stem not in WAITING]
 
 
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
-def test_an_example_with_data_trains_and_writes(path: Path, plugins: Any, tmp_path: Path) -> None:
+def test_an_example_with_data_trains_and_writes(
+    path: Path, plugins: Any, tmp_path: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from polyjanus.core.config.reading import read_pipeline
     from polyjanus.core.pipeline import Pipeline
     from polyjanus.core.training.loop import Training
 
+    monkeypatch.setattr("polyjanus.examples.quintet.world.FILE", speech)
     config = read_pipeline(path, plugins.registries).config
     assert config.training
     stages = [f"training.stages.{stage.name}" for stage in config.training.stages]
@@ -44,6 +47,7 @@ def test_an_example_with_data_trains_and_writes(path: Path, plugins: Any, tmp_pa
         def step(self, record: Any) -> None: ...
 
     Training(pipeline, tmp_path, path.parent, Silent()).run()
+    assert not (tmp_path / "bad_rows.jsonl").exists()
     again = Pipeline.from_pretrained(tmp_path, plugins=plugins, device="cpu")
     for name in config.generated():
         (media,) = again.run("Make a high one.", [name]).media(name)

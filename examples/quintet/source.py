@@ -20,13 +20,21 @@ COPIED_AS_PICTURE = 3
 UNSAID = 0.1
 """Share of signals that come without words, named or answered with others: the output says what is wanted."""
 
+SILENT = ("copy", "words")
+"""Tasks that take no speech."""
+
 
 class QuintetRows(Source):
-    """One task over some senses; which fold a row is of is given by its number, all else comes from noise."""
+    """One task over some senses; which fold a row is of is given by its number, all else comes from noise.
+
+    A DataError says how speech is made where a task takes it and it is not there: before a run, not in each row.
+    """
 
     def __init__(self, world: World, task: str, senses: Sequence[str], rows: int) -> None:
         self.world, self.senses, self.rows = world, tuple(senses), rows
         self._turn = TASKS[task]
+        if "audio" in self.senses and task not in SILENT:
+            world.expect_speech()
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -110,11 +110,21 @@ class World:
             return pictures.render(number, attributes, noise, bend)
         return solids.cloud(number, attributes, noise, bend)
 
+    def expect_speech(self) -> None:
+        """Raise a DataError that says how speech is made, where this split's is not there."""
+        if self.split != "test" and not self.file.is_file():
+            raise DataError(
+                "the quintet's speech has not been made yet",
+                where=str(self.file),
+                hint="make it, in about two minutes, with espeak-ng: python -m polyjanus.examples.quintet.making",
+            )
+
     def written(self, digit: int) -> Array:
         """Return the numbers of all handwriting of a digit in this split."""
         return np.concatenate([fold[digit] for fold in self._handwriting])
 
     def _spoken(self, digit: int, noise: np.random.Generator, fold: int) -> Instance:
+        self.expect_speech()
         samples, values = _held_out_speech() if self.split == "test" else _speech_in(self.file, self.split)
         spoken = np.arange(len(samples))
         in_fold = spoken // CYCLE % (FOLDS if self.split == "train" else 1) == fold
@@ -147,12 +157,6 @@ def _held_out_speech() -> tuple[Array, Array]:
 @cache
 def _speech_in(file: Path, split: Split) -> tuple[Array, Array]:
     """Return the utterances of a split, samples (N, T), int16, and digit, pitch and speed of each (N, 3)."""
-    if not file.is_file():
-        raise DataError(
-            "the quintet's speech has not been made yet",
-            where=str(file),
-            hint="make it, in about two minutes, with espeak-ng: python -m polyjanus.examples.quintet.making",
-        )
     with np.load(file) as archive:
         return archive[f"{split}.samples"], archive[f"{split}.values"]
 

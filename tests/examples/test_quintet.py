@@ -22,19 +22,6 @@ from polyjanus.examples.quintet.variety import known_signals
 from polyjanus.examples.quintet.world import FOLDS, Instance, World, handwriting_of, open_world
 
 
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of speech in which every utterance is a hum of its digit, in folds as the real one."""
-    numbers = np.arange(40 * FOLDS)
-    values = np.stack([numbers // step % size for step, size in ((1, 10), (10, 2), (20, 2))], axis=1)
-    times = np.arange(round(sounds.RATE * sounds.SECONDS)) / sounds.RATE
-    hums = np.sin(2 * np.pi * (300 + 100 * values[:, :1]) * times) * (times < 0.5)
-    arrays = {"train.samples": (hums * 20000).astype(np.int16), "train.values": values}
-    file = tmp_path_factory.mktemp("quintet") / "speech.npz"
-    np.savez(file, allow_pickle=False, **arrays)
-    return file
-
-
 def test_no_handwriting_is_in_two_splits_and_all_are_in_one() -> None:
     found = np.concatenate([handwriting_of(split) for split in ("train", "judges", "test")])
     assert len(found) == len(np.unique(found)) == 1797
@@ -291,3 +278,14 @@ def test_eeg_keeps_the_frequency_and_the_phase_of_its_target() -> None:
 def test_without_speech_it_is_said_how_it_is_made(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="espeak-ng"):
         World("train", tmp_path / "none.npz").draw("audio", 3, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_that_takes_speech_asks_for_it_before_the_first_row(task: str, tmp_path: Path) -> None:
+    world, noise = World("train", tmp_path / "none.npz"), np.random.default_rng(0)
+    try:
+        rows = QuintetRows(world, task, words.SENSES, 400)
+    except DataError:
+        return
+    for index in range(40):
+        rows.row(index, noise)
