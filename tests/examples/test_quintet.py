@@ -281,11 +281,13 @@ def test_without_speech_it_is_said_how_it_is_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_that_takes_speech_asks_for_it_before_the_first_row(task: str, tmp_path: Path) -> None:
-    world, noise = World("train", tmp_path / "none.npz"), np.random.default_rng(0)
-    try:
-        rows = QuintetRows(world, task, words.SENSES, 400)
-    except DataError:
-        return
-    for index in range(40):
-        rows.row(index, noise)
+def test_a_task_that_takes_speech_and_no_other_asks_for_it_before_the_first_row(
+    task: str, speech: Path, tmp_path: Path
+) -> None:
+    rows = QuintetRows(World("train", speech), task, words.SENSES, 4000)
+    turns = [turn for n in range(40) for turn in rows.row(n * FOLDS, np.random.default_rng(n))["messages"]]
+    if any("audio" in part for turn in turns for part in turn["content"] if isinstance(part, dict)):
+        with pytest.raises(DataError, match="espeak-ng"):
+            QuintetRows(World("train", tmp_path / "none.npz"), task, words.SENSES, 4000)
+    else:
+        QuintetRows(World("train", tmp_path / "none.npz"), task, words.SENSES, 4000)
